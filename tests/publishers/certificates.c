@@ -32,7 +32,7 @@ static EVP_PKEY *generate_key(const char *kind)
 	else if (strcmp(kind, "ed25519") == 0)
 		key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	else
-		usage_error("--key %s: none of p256, p384, rsa, ed25519", kind);
+		usage_error("--key %s: must be p256, p384, rsa or ed25519", kind);
 	if (key == NULL)
 		openssl_die("generate a key");
 	return key;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Firing a trace. libreplay.so exports fire_trace; replay has it built in. */
+/* Fires a trace. libreplay.so exports fire_trace; replay also contains it. */
 
 #ifndef FIRE_H
 #define FIRE_H
@@ -10,12 +10,12 @@
 
 enum site {
 	SITE_CRAU, /* of the publisher header */
-	SITE_SDT,  /* plain nops, as of <sys/sdt.h> */
+	SITE_SDT,  /* plain nops, as in <sys/sdt.h> */
 };
 
-/* fire_trace fires all hits once, contexts being ids[index], and counts them in
- * slot. There are FIRE_TURNS sites of each probe and kind of site; turn (any
- * number) picks one of them. */
+/* fire_trace fires all hits once, with the context ids[index], and counts them in
+ * slot. Each probe has FIRE_TURNS sites of each kind; turn (any number) selects
+ * one of them. */
 #define FIRE_TURNS 3
 void fire_trace(const struct trace *trace, const uintptr_t *ids,
 		struct counts_slot *slot, enum site site, unsigned long turn);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* Compiled FIRE_TURNS times, FIRE_TURN being 0, 1, ...: each time with sites of
- * its own. */
+/* Compiled FIRE_TURNS times, with FIRE_TURN 0, 1, ...; each object has its own
+ * sites. */
 
 #include "fire.h"
 #include "plain.h"
@@ -9,8 +9,8 @@
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
 
-/* The functions under the macros: they fire whether or not somebody listens,
- * because the cost of firing is what a benchmark is after. */
+/* Calls the functions below the macros, which do not check the semaphore:
+ * benchmarks measure the cost of firing. */
 void JOIN(fire_crau_, FIRE_TURN)(const struct trace *trace, const uintptr_t *ids,
 				 struct counts_slot *slot)
 {

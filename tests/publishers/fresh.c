@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* A process whose first probe has strings on a page nobody touched; see
+/* A process whose first hit has strings on a page that is not mapped yet; see
  * README.md. */
 
 #define _GNU_SOURCE
@@ -48,17 +48,18 @@ static bool page_mapped(const char *page)
 	return (entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
 }
 
-/* mincore tells of the page cache, for a page that is not mapped. */
+/* For a page that is not mapped, mincore reports whether it is in the page cache. */
 static bool page_cached(const char *page)
 {
 	unsigned char resident;
 
 	if (mincore((void *)(uintptr_t)page, FRESH_PAGE, &resident) < 0)
-		die("cannot ask for pages in memory: %s", strerror(errno));
+		die("cannot query the page cache: %s", strerror(errno));
 	return resident & 1;
 }
 
-/* Finds the file behind an address, and the offset of that address in it. */
+/* Opens the file that is mapped at an address, and returns the address's offset in
+ * it. */
 static int open_mapped_file(const char *address, off_t *offset)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
@@ -90,10 +91,10 @@ static void drop_from_cache(const char *page)
 	off_t offset;
 	int fd = open_mapped_file(page, &offset);
 
-	/* A page not written out yet cannot be dropped; and the file system may
-	 * keep it in a larger unit than a page, which the padding is part of. */
+	/* A dirty page cannot be dropped. The file system may cache units larger
+	 * than a page: drop the padding, too. */
 	if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
-		die("cannot write out the file of the literals: %s",
+		die("cannot sync the file of the literals: %s",
 		    strerror(errno));
 	int error = posix_fadvise(fd, offset - FRESH_PADDING,
 				  2 * FRESH_PADDING + FRESH_PAGE,
@@ -103,8 +104,8 @@ static void drop_from_cache(const char *page)
 	close(fd);
 }
 
-/* Padding keeps fault-around away from the page, but a kernel may also map a
- * whole large folio of the page cache at the first touch of any part of it. */
+/* The padding protects the page from fault-around, but a kernel may also map a
+ * whole large folio of the page cache when any part of it is touched. */
 static void unmap(const struct fresh_literals *literals)
 {
 	if (madvise((void *)(uintptr_t)literals, sizeof(*literals),
@@ -140,7 +141,7 @@ int main(int argc, char **argv)
 		}
 	}
 	if (optind != argc)
-		usage_error("no arguments are needed beside options");
+		usage_error("unexpected argument %s", argv[optind]);
 
 	counts_open(common.counts);
 	struct counts_slot *slot = counts_slot();
@@ -168,8 +169,8 @@ int main(int argc, char **argv)
 	printf("hits 1 values %d unmapped %" PRIu64 " uncached %" PRIu64 "\n",
 	       FRESH_VALUES, counts->pages_unmapped, counts->pages_uncached);
 	if (counts->pages_unmapped == 0)
-		die("cannot show anything: the page of the literals was mapped");
+		die("the page of the literals was mapped");
 	if (uncached && counts->pages_uncached == 0)
-		die("cannot show anything: the page of the literals was cached");
+		die("the page of the literals was in the page cache");
 	return 0;
 }

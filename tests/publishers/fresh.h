@@ -9,9 +9,9 @@
 #include "crau/macros.h"
 
 /*
- * Literals on a page of their own. Touching a page of a file maps up to 16 of
- * its neighbours with it (fault-around, 64 KiB by default); as much padding on
- * either side, touched by nobody, keeps this page out of that.
+ * Literals on a separate page. Touching a page of a file also maps up to 16 of
+ * its neighbours (fault-around, 64 KiB by default). Unused padding of that size
+ * on both sides prevents that for this page.
  */
 #define FRESH_PAGE 4096
 #define FRESH_PADDING (16 * FRESH_PAGE)
@@ -33,8 +33,8 @@ struct fresh_literals {
 #define FRESH_VALUES 3
 #define FRESH_WORD 2718281828
 
-/* What the one hit carries; it is inline to have a site in the program and one
- * in the library. */
+/* Fires the hit. It is inline so that both the program and the library have a
+ * site. */
 static inline void fresh_fire(const struct fresh_literals *literals,
 			      uintptr_t context)
 {
@@ -48,7 +48,7 @@ static inline void fresh_fire(const struct fresh_literals *literals,
 					FRESH_VALUES);
 }
 
-/* libfresh.so */
+/* Exported by libfresh.so. */
 const struct fresh_literals *fresh_library_literals(void);
 void fresh_library_fire(uintptr_t context);
 

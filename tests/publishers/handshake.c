@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
- * Real TLS handshakes of the system's OpenSSL with itself, instrumented from
- * outside through the callbacks OpenSSL offers; see README.md.
+ * Real TLS handshakes of the system's OpenSSL with itself, instrumented through
+ * OpenSSL's callbacks; see README.md.
  *
- * A callback comes after a step of the state machine is done, so operations are
- * reported when they are over, each with the nesting it had.
+ * OpenSSL calls a callback after a step of the state machine, so operations are
+ * reported when they are complete, with their original nesting.
  */
 
 #define _GNU_SOURCE
@@ -43,13 +43,14 @@ static const char help[] =
 "  --wait-file FILE  start when FILE exists\n"
 "  --commands        take \"run N\" (handshakes) from standard input\n";
 
-/* One program, one thread: its state is the run it was started for. */
+/* The state of the program, which has one thread. */
 struct run {
 	SSL_CTX *client, *server;
 	bool memory, plain;
 	struct counts_slot *slot;
-	/* With --probes: the recorded handshake, how much of it is fired, and how
-	 * many callbacks a handshake has, over which it is spread. */
+	/* With --probes: the recorded handshake, the number of its hits that are
+	 * fired, and the number of callbacks of a real handshake, over which they
+	 * are distributed. */
 	struct trace *trace;
 	uintptr_t ids[64];
 	size_t fired;
@@ -67,8 +68,8 @@ struct side {
 #define ITEMS(...) \
 	(sizeof((struct crau_item[]){ __VA_ARGS__ }) / sizeof(struct crau_item))
 
-/* OPEN and TELL are CRAU_PUSH_DATA and CRAU_STACK_DATA with counting. The
- * semaphore is asked once, so that what is counted is what is fired. */
+/* OPEN and TELL are CRAU_PUSH_DATA and CRAU_STACK_DATA with counting. They check
+ * the semaphore once, so that they count exactly the hits they fire. */
 #define OPEN(side, ...)                                                     \
 	do {                                                                \
 		struct counts_slot *slot_ = (side)->run->slot;              \
@@ -101,8 +102,8 @@ struct side {
 
 #define CLOSE(side) crau_pop(&(side)->stack)
 
-/* IANA's TLS Supported Groups, by OpenSSL's number. OpenSSL answers with the
- * IANA number itself, marked, for a group it has no number for. */
+/* Returns IANA's number of a TLS Supported Group. For a group without a NID,
+ * OpenSSL returns the IANA number itself, marked in higher bits. */
 static long group_number(int nid)
 {
 	switch (nid) {
@@ -127,8 +128,8 @@ static const char *group_name(int nid)
 	return name != NULL ? name : OBJ_nid2sn(nid);
 }
 
-/* IANA's TLS SignatureScheme: the algorithm in the low byte, the hash in the
- * high one, where TLS 1.2 had them; RSA-PSS and EdDSA have numbers of their own. */
+/* Returns IANA's TLS SignatureScheme: as in TLS 1.2, the algorithm is in the low
+ * byte and the hash in the high byte, except for RSA-PSS and EdDSA. */
 static long scheme_number(int type, int hash)
 {
 	long sha = hash == NID_sha256 ? 4 : hash == NID_sha384 ? 5 :
@@ -183,7 +184,8 @@ static void report_key_exchange(struct side *side, SSL *ssl)
 	CLOSE(side);
 }
 
-/* The signature over the handshake: made by the server, verified by the client. */
+/* Reports the signature of the handshake, which the server creates and the client
+ * verifies. */
 static void report_signature(struct side *side, SSL *ssl)
 {
 	int type = NID_undef, hash = NID_undef;
@@ -223,11 +225,11 @@ static void report_step(struct side *side, SSL *ssl)
 	case TLS_ST_SW_CERT_VRFY:
 		report_signature(side, ssl);
 		break;
-	case TLS_ST_CR_KEY_EXCH: /* TLS 1.2 signs the key exchange */
+	case TLS_ST_CR_KEY_EXCH: /* in TLS 1.2 the server signs the key exchange, */
 	case TLS_ST_SW_KEY_EXCH:
 		report_signature(side, ssl);
 		break;
-	case TLS_ST_CW_KEY_EXCH: /* and ends it with the client's share */
+	case TLS_ST_CW_KEY_EXCH: /* which the client's share completes */
 	case TLS_ST_SR_KEY_EXCH:
 		report_key_exchange(side, ssl);
 		break;
@@ -236,7 +238,7 @@ static void report_step(struct side *side, SSL *ssl)
 	}
 }
 
-/* Fires the part of the recorded handshake that is due at this callback. */
+/* Fires the recorded handshake up to a hit. */
 static void fire_recorded(struct run *run, size_t until)
 {
 	if (until > run->trace->length)
@@ -261,7 +263,7 @@ static void step_recorded(struct run *run)
 
 static void info_callback(const SSL *const_ssl, int where, int value)
 {
-	SSL *ssl = (SSL *)const_ssl; /* the getters want it so */
+	SSL *ssl = (SSL *)const_ssl; /* some getters require a non-const pointer */
 	struct side *side = SSL_get_app_data(ssl);
 
 	if (side->run->trace != NULL) {
@@ -319,7 +321,7 @@ static void connect_pair(const struct run *run, SSL *client, SSL *server)
 	BIO_set_close(SSL_get_rbio(server), BIO_CLOSE);
 }
 
-/* Returns whether the handshake is finished on this side. */
+/* Returns whether the handshake is complete on this side. */
 static bool advance(SSL *ssl)
 {
 	int result = SSL_do_handshake(ssl);
@@ -392,8 +394,9 @@ static SSL_CTX *new_context(const SSL_METHOD *method, int version,
 	    !SSL_CTX_set_max_proto_version(context, version))
 		openssl_die("set up TLS");
 	if (groups != NULL && !SSL_CTX_set1_groups_list(context, groups))
-		usage_error("--groups %s: OpenSSL does not know them all", groups);
-	/* Every handshake is a full one, and ends where its last message does. */
+		usage_error("--groups %s: OpenSSL does not support all of them", groups);
+	/* No resumption and no session tickets: every handshake is a full one and
+	 * ends with its last message. */
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
 	SSL_CTX_set_num_tickets(context, 0);
@@ -431,7 +434,7 @@ int main(int argc, char **argv)
 			else if (strcmp(optarg, "1.3") == 0)
 				version = TLS1_3_VERSION;
 			else
-				usage_error("--tls %s: neither 1.2 nor 1.3", optarg);
+				usage_error("--tls %s: must be 1.2 or 1.3", optarg);
 			break;
 		case COUNT:
 			count = parse_number("--count", optarg, 1, UINT32_MAX);
@@ -460,9 +463,9 @@ int main(int argc, char **argv)
 		}
 	}
 	if (optind != argc)
-		usage_error("no arguments are needed beside options");
+		usage_error("unexpected argument %s", argv[optind]);
 	if (commands && common.gate.standard_input)
-		usage_error("--commands does not go with --wait");
+		usage_error("--commands cannot be combined with --wait");
 
 	counts_open(common.counts);
 	run.slot = counts_slot();

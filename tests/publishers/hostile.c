@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* What no well-behaved library would do to a listener; see README.md. */
+/* Fires probes as no well-behaved library would; see README.md. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -52,7 +52,7 @@ struct hostile {
 	uint64_t threads, seed;
 };
 
-/* How often a loop over time looks at the clock. */
+/* A loop with a duration reads the clock once per this number of hits. */
 #define HITS_PER_LOOK 256
 
 static uint64_t values_of(uint64_t count)
@@ -73,12 +73,12 @@ struct flooder {
 	const struct hostile *hostile;
 	struct counts_slot *slot;
 	uint64_t random;
-	char *page; /* readable, the next one is not mapped */
+	char *page; /* readable; the next page is not mapped */
 	size_t page_size;
 };
 
-/* A pointer to anything: often memory that is there, so that the garbage gets
- * further than the first read. */
+/* Returns a random pointer, often to mapped memory, so that reading garbage does
+ * not always fail at once. */
 static void *random_pointer(struct flooder *flooder)
 {
 	uint64_t word = random_word(&flooder->random);
@@ -88,7 +88,7 @@ static void *random_pointer(struct flooder *flooder)
 	case 1:
 	case 2:
 		return flooder->page + (word >> 8) % flooder->page_size;
-	case 3: /* across its end */
+	case 3: /* across the end of the page */
 		return flooder->page + flooder->page_size - (word >> 8) % 64;
 	case 4:
 		return NULL;
@@ -111,7 +111,7 @@ static uint64_t random_count(struct flooder *flooder)
 static void flood_once(struct flooder *flooder)
 {
 	uint64_t *random = &flooder->random;
-	/* Few contexts, so that they meet; some of the strangest. */
+	/* Few contexts, so that they are used repeatedly, including 0 and -1. */
 	uintptr_t context = random_word(random) % 64 - 1;
 	uintptr_t parent = random_word(random) % 64 - 1;
 	enum probe probe = random_word(random) % PROBES;
@@ -159,7 +159,7 @@ static void flood_once(struct flooder *flooder)
 	counts_end(flooder->slot, probe, values);
 }
 
-/* Runs once until the hostile's count or time is used up. */
+/* Calls once repeatedly, for the given count or duration. */
 static void repeat(const struct hostile *hostile, void (*once)(void *), void *data)
 {
 	uint64_t end = clock_ns() + hostile->duration;
@@ -185,7 +185,7 @@ static void *flood_thread(void *data)
 	return NULL;
 }
 
-/* Maps two pages and takes the second away again. */
+/* Maps a page that is followed by an unmapped one. */
 static char *map_page(size_t page_size)
 {
 	char *page = mmap(NULL, 2 * page_size, PROT_READ | PROT_WRITE,
@@ -229,14 +229,14 @@ static void flood(const struct hostile *hostile)
 		pthread_join(threads[i], NULL);
 }
 
-/* A page that is registered with userfaultfd, and served by nobody: whoever
- * touches it waits for as long as this process lives. */
+/* Returns a page that is registered with userfaultfd and whose faults no thread
+ * handles: a thread that touches it waits until this process exits. */
 static char *missing_page(void)
 {
 	size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
 	long fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 
-	/* Without privilege only faults of user code may be held up. */
+	/* Without privilege only faults of user code can be handled. */
 	if (fd < 0 && errno == EPERM)
 		fd = syscall(SYS_userfaultfd,
 			     O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
@@ -261,7 +261,7 @@ struct misser {
 	uint64_t turn;
 };
 
-/* Each probe in turn, with something on the missing page. */
+/* Fires each probe in turn, with a key, a value or an array on the missing page. */
 static void miss_step(void *data)
 {
 	struct misser *misser = data;
@@ -327,8 +327,8 @@ static void fire_number(struct counts_slot *slot, uintptr_t context,
 	counts_end(slot, PROBE_DATA, 1);
 }
 
-/* A chain of contexts, each with its number; in the end one more value for each,
- * innermost first. */
+/* Opens a chain of contexts, each with its number, then fires one more value for
+ * each, innermost first. */
 static void deep(const struct hostile *hostile)
 {
 	struct counts_slot *slot = counts_slot();
@@ -340,8 +340,8 @@ static void deep(const struct hostile *hostile)
 		fire_number(slot, i, i);
 }
 
-/* The parent opens context 1; each child gives data for it before it has opened
- * it itself, then opens it again, and a child of its own below. */
+/* The parent opens context 1. Each child fires data for it, then opens context 1
+ * itself, and context 2 as its child. */
 static void fork_children(const struct hostile *hostile)
 {
 	struct counts_slot *slot = counts_slot();
@@ -372,14 +372,13 @@ static void fork_children(const struct hostile *hostile)
 	}
 }
 
-/* Context 1 is opened, then the process runs this program anew, with one fewer
- * to come. */
+/* Opens context 1, then executes this program again with a count reduced by one. */
 static void exec_again(const struct hostile *hostile, const char *counts_path)
 {
 	struct counts_slot *slot = counts_slot();
 	char count[24];
 
-	fire_number(slot, 1, hostile->count); /* of the program before, if any */
+	fire_number(slot, 1, hostile->count); /* in the previous program's context, if any */
 	fire_context(slot, 1, CRAU_NO_PARENT, "hostile::program", hostile->count);
 	if (hostile->count == 1)
 		return;
@@ -395,7 +394,7 @@ static void exec_again(const struct hostile *hostile, const char *counts_path)
 	die("cannot execute the program again: %s", strerror(errno));
 }
 
-/* Random text, from which the keys and values of --bulk are taken. */
+/* The keys and values of --bulk are parts of a random text. */
 struct bulk {
 	struct counts_slot *slot;
 	uint64_t random;
@@ -431,7 +430,7 @@ static void bulk(const struct hostile *hostile)
 
 	bulk.text = malloc(BULK_TEXT);
 	if (!bulk.text)
-		die("cannot get memory");
+		die("cannot allocate memory");
 	for (size_t i = 0; i < BULK_TEXT; i++)
 		bulk.text[i] = (char)(random_word(&bulk.random) % 94 + '!');
 	repeat(hostile, bulk_step, &bulk);
@@ -465,7 +464,7 @@ int main(int argc, char **argv)
 		{ "seed", required_argument, NULL, SEED },
 		{ "user", required_argument, NULL, USER },
 		{ "linger", no_argument, NULL, LINGER },
-		{ "again", no_argument, NULL, AGAIN }, /* by --exec alone */
+		{ "again", no_argument, NULL, AGAIN }, /* used only by --exec */
 		COMMON_OPTIONS,
 	};
 	struct hostile hostile = { .threads = 1, .seed = 1 };
@@ -483,7 +482,7 @@ int main(int argc, char **argv)
 		case FORK:
 		case EXEC:
 			if (mode != 0)
-				usage_error("one MODE at a time");
+				usage_error("only one MODE is allowed");
 			mode = option;
 			break;
 		case COUNT:
@@ -512,11 +511,11 @@ int main(int argc, char **argv)
 		}
 	}
 	if (mode == 0 || optind != argc)
-		usage_error("exactly one MODE is needed, and no arguments");
+		usage_error("exactly one MODE is required, and no arguments");
 	if (hostile.duration > 0 && mode != FLOOD && mode != BULK && mode != USERFAULTFD)
-		usage_error("--duration goes with --flood, --bulk and --userfaultfd");
+		usage_error("--duration requires --flood, --bulk or --userfaultfd");
 	if (hostile.threads > 1 && mode != FLOOD)
-		usage_error("--threads goes with --flood");
+		usage_error("--threads requires --flood");
 	if (hostile.count == 0 && hostile.duration == 0)
 		hostile.count = mode == FORK || mode == EXEC ? 10 : 1000;
 

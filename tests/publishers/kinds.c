@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* Fires every probe kind and every oddity once; see README.md. */
+/* Fires every kind of probe and every edge case once; see README.md. */
 
 #define _GNU_SOURCE
 #include "kinds.h"
@@ -33,8 +33,8 @@ static const char *const probe_names[] = {
 	[PROBE_NEW_CONTEXT_WITH_DATA] = "new_context_with_data",
 };
 
-/* The hit under way, and the list printed so far. It goes to memory first: the
- * gate's "ready" has standard output until everything is fired. */
+/* The current hit, and the list of hits so far. The list is built in memory and
+ * printed at the end, because standard output is also used for the gate's "ready". */
 static struct {
 	FILE *json;
 	struct counts_slot *slot;
@@ -128,7 +128,7 @@ static void data_case(const char *name, uintptr_t context,
 	fired_end();
 }
 
-/* One item with a key or a value that is not all readable. */
+/* One item whose key or value is not completely readable. */
 static void item_case(const char *name, uintptr_t context,
 		      const struct crau_item *item, enum reach key,
 		      enum reach value, unsigned long readable)
@@ -165,7 +165,7 @@ static void context_case(const char *name, uintptr_t context, uintptr_t parent)
 	fired_end();
 }
 
-/* An array whose elements no reader gets to, or not all. */
+/* An array that a tracer cannot read completely, or cannot read at all. */
 static void array_case(const char *name, uintptr_t context,
 		       const struct crau_item *items, unsigned long count,
 		       unsigned long readable)
@@ -323,19 +323,19 @@ static void text_cases(char *long_text)
 	data_case("sixteen long strings", 0x40a, sixteen, 16);
 }
 
-/* readable is a page, followed by one that is not mapped. */
+/* readable is a page that is followed by an unmapped one. */
 static void memory_cases(char *readable, size_t page)
 {
 	char *missing = readable + page;
 	const void *const bad[] = {
-		(void *)1,                    /* no NULL, but never mapped */
+		(void *)1,                    /* not NULL, but never mapped */
 		missing,
 		(void *)0x00007ffffffff000,   /* the last page of user space */
 		(void *)0x0000800000000000,   /* not canonical */
 		(void *)0x8000000000000000,
-		(void *)0xffff888000000000,   /* the kernel's */
+		(void *)0xffff888000000000,   /* kernel addresses */
 		(void *)0xffffffff81000000,
-		(void *)0xfffffffffffffff8,   /* what is behind it wraps around */
+		(void *)0xfffffffffffffff8,   /* wraps around after 8 bytes */
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
@@ -371,7 +371,7 @@ static void memory_cases(char *readable, size_t page)
 		fired_end();
 	}
 
-	/* Up to the end of what is mapped, and one byte too far. */
+	/* Memory up to the end of the page, and one byte more. */
 	memset(missing - 8, 'e', 8);
 	missing[-1] = '\0';
 	const struct crau_item last = CRAU_STRING("memory::last", missing - 8);
@@ -406,9 +406,9 @@ int main(int argc, char **argv)
 	while (next_option(argc, argv, options, help, &common) != -1)
 		;
 	if (optind != argc)
-		usage_error("no arguments are needed beside options");
+		usage_error("unexpected argument %s", argv[optind]);
 
-	/* Twice a page, so that a long text fits before the missing one. */
+	/* Two pages, so that a long text fits before the unmapped ones. */
 	size_t page = 2 * (size_t)sysconf(_SC_PAGESIZE);
 	char *memory = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* Argument specs written by hand, so that every form is there whatever the
- * compiler would have chosen. */
+/* Hand-written argument specifications, so that every form exists regardless of
+ * the compiler. */
 
 #define PLAIN_OWN
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 	__asm__ __volatile__(PLAIN_NOTE(probe, specs) : : __VA_ARGS__ : "memory")
 
 #if defined(__x86_64__)
-/* A symbol of the program's own: the linker makes no slot for its address. */
+/* A symbol of the program itself: the linker creates no GOT slot for it. */
 extern long form_variable;
 long form_variable;
 #endif
@@ -28,7 +28,7 @@ static void begin(const char *name, enum probe probe, uintptr_t context,
 void form_cases(uintptr_t context)
 {
 	static const char key[] = "form::key";
-	/* What memory operands point into: element 2 of the fields at +16. */
+	/* Memory operands point here: the value is fields[2], and fields is at +16. */
 	struct {
 		uintptr_t before, context, fields[4];
 	} memory = { 0, context, { 0, 0, 0xabcdef, 0 } };
@@ -39,7 +39,7 @@ void form_cases(uintptr_t context)
 #if defined(__x86_64__)
 	const struct crau_item narrow = CRAU_WORD(key, 0xfffffffe);
 	const struct crau_item byte = CRAU_WORD(key, -128);
-	/* The address is loaded from its slot, so that there is one. */
+	/* The address is loaded from the GOT, which makes the linker create a slot. */
 	const struct crau_item slot = CRAU_WORD(key, (uintptr_t)getenv);
 	const struct crau_item address = CRAU_WORD(key, (uintptr_t)&form_variable);
 	const struct crau_item two = CRAU_WORD(key, 0xfff0);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* Compiled twice: PLAIN_CASES is the function's name, PLAIN_NAME what its cases
- * are called. Unoptimised code keeps its variables on the stack, which makes
- * memory operands; optimised code has them in registers. */
+/* Compiled twice: PLAIN_CASES is the name of the function, PLAIN_NAME the prefix of
+ * its cases. Unoptimised code has its variables on the stack, which gives memory
+ * operands; optimised code has them in registers. */
 
 #include <stddef.h>
 
 #include "kinds.h"
 #include "plain.h"
 
-/* Noinline: its arguments are in registers, whatever the caller knows. */
+/* Not inlined, so that the arguments are in registers even if the caller knows
+ * their values. */
 __attribute__((noinline))
 static void arrays(uintptr_t context, uintptr_t parent,
 		   const struct crau_item *items, unsigned long count)
@@ -66,7 +67,7 @@ void PLAIN_CASES(uintptr_t context)
 	PLAIN_SITE3(word_data, context, "plain::negative", -7L);
 	fired_end();
 
-#ifdef PLAIN_SDT /* which knows the size and sign of its arguments */
+#ifdef PLAIN_SDT /* which handles the size and sign of its arguments */
 	int narrow = -5;
 	__asm__ __volatile__("" : "+r"(narrow));
 	fired_begin(PLAIN_NAME ": an int", PROBE_WORD_DATA, context,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Sites as libraries have them that use SystemTap's header: one one-byte nop
- * inline, arguments wherever the compiler has them (register, memory operand,
- * constant). The real <sys/sdt.h> if it is installed and PLAIN_OWN is not
- * defined; else the same with our own assembly.
+ * Sites as in libraries that use SystemTap's header: an inline one-byte nop, with
+ * arguments wherever the compiler has them (register, memory operand, constant).
+ * Uses <sys/sdt.h> if it is installed and PLAIN_OWN is not defined, else
+ * equivalent assembly.
  */
 
 #ifndef PLAIN_H

@@ -98,7 +98,7 @@ static void counts_map(const char *path, int open_flags)
 	} else {
 		fd = open(path, open_flags | O_RDWR | O_CLOEXEC, 0644);
 		if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
-			die("cannot create counts file %s: %s", path,
+			die("cannot open counts file %s: %s", path,
 			    strerror(errno));
 	}
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
@@ -125,7 +125,7 @@ void counts_reopen(const char *path)
 	}
 	counts_map(path, 0);
 	if (counts->magic != COUNTS_MAGIC)
-		die("cannot go on with counts file %s: it is none", path);
+		die("cannot reopen %s: it is not a counts file", path);
 }
 
 static struct counts_slot *slot_at(uint64_t i)
@@ -220,7 +220,7 @@ void command_loop(void (*run)(uint64_t n, void *data), void *data)
 			return;
 		if (sscanf(line, "run %" SCNu64 "%c", &n, &rest) != 2 || rest != '\n')
 			die("cannot understand command %s"
-			    "(there are \"run N\" and \"quit\")", line);
+			    "(want \"run N\" or \"quit\")", line);
 		struct counts_totals before = counts_totals();
 		uint64_t cpu = cpu_ns();
 		uint64_t wall = clock_ns();

@@ -15,8 +15,8 @@
 #include "fire.h"
 #include "publisher.h"
 
-/* The most contexts a trace may have for its fresh ids not to run into those of
- * the next handshake. */
+/* The maximum number of contexts of a trace with --fresh-ids, so that the ids of
+ * two handshakes do not overlap. */
 #define FRESH_STRIDE 64
 
 static const char help[] =
@@ -88,7 +88,7 @@ static void *play_all(void *data)
 	uint64_t start = clock_ns();
 	uint64_t end = start + replay->duration;
 
-	/* A hit costs a microsecond; the default slack of a timer is fifty. */
+	/* A hit takes a microsecond; the default timer slack is fifty. */
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (replay->count > 0 ? player->played < replay->count :
 				   clock_ns() < end) {
@@ -116,8 +116,8 @@ static void play_threads(const struct replay *replay, uint64_t threads)
 
 	if (players == NULL || ids == NULL)
 		die("cannot allocate memory for threads");
-	/* The first slot and the main thread are the whole program with one
-	 * thread: a tracer that follows a single thread sees it all. */
+	/* With one thread, use only the main thread and the first slot: a tracer that
+	 * follows a single thread then sees everything. */
 	for (uint64_t i = 0; i < threads; i++)
 		player_init(&players[i], replay, i);
 	for (uint64_t i = 1; i < threads; i++) {
@@ -139,7 +139,7 @@ static fire_trace_function *load(const char *path)
 	fire_trace_function *fire;
 	*(void **)&fire = dlsym(library, "fire_trace");
 	if (fire == NULL)
-		die("cannot use library %s: it is no libreplay", path);
+		die("cannot use library %s: it is not a libreplay", path);
 	return fire;
 }
 
@@ -191,7 +191,7 @@ int main(int argc, char **argv)
 			else if (strcmp(optarg, "sdt") == 0)
 				replay.site = SITE_SDT;
 			else
-				usage_error("--site %s: neither crau nor sdt",
+				usage_error("--site %s: must be crau or sdt",
 					    optarg);
 			break;
 		case LIBRARY:
@@ -206,13 +206,13 @@ int main(int argc, char **argv)
 		}
 	}
 	if (optind != argc - 1)
-		usage_error("exactly one TRACE is needed");
+		usage_error("exactly one TRACE is required");
 	if (commands && (threads > 1 || rate > 0 || common.gate.standard_input))
-		usage_error("--commands goes with neither --threads nor --rate nor --wait");
+		usage_error("--commands cannot be combined with --threads, --rate or --wait");
 
 	trace_read(&replay.trace, argv[optind], whole);
 	if (replay.fresh_ids && replay.trace.contexts_length > FRESH_STRIDE)
-		die("cannot number the contexts of %s: more than %d", argv[optind],
+		die("cannot use --fresh-ids: %s has more than %d contexts", argv[optind],
 		    FRESH_STRIDE);
 	if (library != NULL)
 		replay.fire = load(library);

@@ -45,12 +45,12 @@ static int context_index(struct trace *trace, uintptr_t context)
 	return (int)i;
 }
 
-/* One line, taken apart. Pointers go into the line. */
+/* The fields of a line. Pointers point into the line. */
 struct line {
 	enum probe probe;
 	uintptr_t context, parent;
-	unsigned long index, count; /* 1/1; both 0 without a value */
-	const char *key, *text;     /* text NULL: a word */
+	unsigned long index, count; /* of "[I/N]"; both 0 without a value */
+	const char *key, *text;     /* text is NULL for a word */
 	int64_t word;
 };
 
@@ -111,8 +111,8 @@ static bool is_handshake(const struct line *line)
 	       strncmp(line->text, "tls::handshake", 14) == 0;
 }
 
-/* What real libraries have as literals is a literal here too: to a reader,
- * literals of the library are no memory like any other. */
+/* The literals of real libraries must be literals here, too, because a tracer may
+ * treat them differently from other memory. */
 static const char *const literals[] = {
 	"name", "tls::handshake", "tls::handshake_client", "tls::handshake_server",
 	"tls::role", "client", "server", "tls::protocol_version", "tls::ciphersuite",
@@ -139,7 +139,7 @@ static const char *copy(const char *text)
 	return memory;
 }
 
-/* Returns false if the line does not continue what precedes it. */
+/* Returns false if the line does not continue the previous hit. */
 static bool append(struct trace *trace, const struct line *line)
 {
 	struct hit *hit;
@@ -201,7 +201,7 @@ void trace_read(struct trace *trace, const char *path, bool whole)
 			die("%s:%d: not a line of a probe trace", path, number);
 		started = started || is_handshake(&line);
 		if (started && !append(trace, &line))
-			die("%s:%d: does not continue the hit before it", path,
+			die("%s:%d: does not continue the previous hit", path,
 			    number);
 	}
 	if (ferror(file))
@@ -209,6 +209,6 @@ void trace_read(struct trace *trace, const char *path, bool whole)
 	fclose(file);
 	free(text);
 	if (trace->length == 0)
-		die("%s: holds no hit (--whole takes a trace without a handshake)",
+		die("%s: holds no hit (--whole allows a trace without a handshake)",
 		    path);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A recorded handshake, ready to be fired. The recording is text, one line per
- * value a probe carried (or per hit without values):
+ * A recorded handshake, ready to be fired. The recording is text, with one line
+ * per value of a hit, or per hit without values:
  *
  *   TIME COMM PID/TID LIBRARY ip=HEX PROBE ctx=HEX [parent=HEX] [[I/N] KEY = VALUE]
  *
- * VALUE is "text", or "word N (HEX)". An empty text is what a NULL pointer
- * leaves in a recording, and is fired as one.
+ * VALUE is "text", or "word N (HEX)". NULL pointers were recorded as an empty
+ * text, which is therefore fired as a NULL pointer.
  */
 
 #ifndef TRACE_H
@@ -38,9 +38,9 @@ struct trace {
 	size_t values; /* over all hits */
 };
 
-/* trace_read ends the program, naming file and line, if it cannot. Unless whole
- * is set, it leaves out what precedes the first tls::handshake: the checks of a
- * key pair, in the recordings of GnuTLS. */
+/* trace_read reads a trace. A failure ends the program and names file and line.
+ * Unless whole is set, it skips everything before the first tls::handshake: in
+ * the recordings of GnuTLS, the checks of a key pair. */
 void trace_read(struct trace *trace, const char *path, bool whole);
 
 #endif

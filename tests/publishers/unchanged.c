@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
- * Loads a library and compares its code in memory with its file. Only a probe
- * may differ, which is a breakpoint in the place of a no-operation. Prints how
- * many those are; exits with 1 at any other difference.
+ * Loads a library and compares its code in memory with its file. Only probes may
+ * differ: a breakpoint in place of a nop. Prints the number of probes; exits with
+ * status 1 at any other difference.
  */
 
 #include <dlfcn.h>
@@ -32,7 +32,7 @@ static unsigned int compare(const unsigned char *memory, size_t size, int file,
 		if (memory[i] == bytes[i])
 			continue;
 		if (memory[i] != BREAKPOINT || bytes[i] != NOP)
-			die("the byte at %#jx is %#x, in the file %#x",
+			die("the byte at offset %#jx is %#x, in the file %#x",
 			    (uintmax_t)offset + i, memory[i], bytes[i]);
 		probes++;
 	}

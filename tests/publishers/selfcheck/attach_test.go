@@ -23,10 +23,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hit is what the BPF program of a tracer saw: the registers that hold the
-// arguments of the header's sites, three words where the second and the third of
-// them point to, and what the first of these three points to. Memory that could
-// not be read is zero.
+// hit is a record of the tracer's BPF program: the registers with the arguments of the
+// header's sites, three words of memory at the second and at the third argument, and the
+// memory to which the first of these three words points. Unreadable memory is zero.
 type hit struct {
 	IP            uint64
 	Registers     [4]uint64 // rdi, rsi, rdx, rcx
@@ -42,26 +41,25 @@ const hitSize = 8 * (5 + 3 + 3 + 2 + 2 + 2)
 // Offsets in struct pt_regs of x86-64 (arch/x86/include/asm/ptrace.h).
 var registerOffsets = []int16{128, 112, 104, 96, 88} // ip, di, si, dx, cx
 
-// tracer listens to sites of a file.
+// tracer traces sites of a file.
 type tracer struct {
 	program *ebpf.Program
 	ring    *ebpf.Map
 }
 
-// newTracer loads the program. It skips the test where the kernel does not let
-// it, for want of privilege.
+// newTracer loads the program. It skips the test if the process lacks the privilege.
 func newTracer(t *testing.T) *tracer {
 	t.Helper()
 	ring, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: 1 << 20})
 	if errors.Is(err, os.ErrPermission) {
-		t.Skip("listening needs CAP_BPF and CAP_PERFMON")
+		t.Skip("tracing needs CAP_BPF and CAP_PERFMON")
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ring.Close() })
 
-	// The record is built on the stack, from -hitSize up.
+	// The record is built on the stack, starting at -hitSize.
 	at := func(word int) int16 { return int16(-hitSize + 8*word) }
 	code := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R0, 0)}
 	for word := range hitSize / 8 {
@@ -101,7 +99,7 @@ func newTracer(t *testing.T) *tracer {
 		License:      "GPL",
 	})
 	if errors.Is(err, os.ErrPermission) {
-		t.Skip("listening needs CAP_BPF and CAP_PERFMON")
+		t.Skip("tracing needs CAP_BPF and CAP_PERFMON")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +108,7 @@ func newTracer(t *testing.T) *tracer {
 	return &tracer{program, ring}
 }
 
-// place is where in a site to listen.
+// place is an instruction of a site.
 type place struct {
 	name   string
 	offset uint64 // from the address in the note, in bytes
@@ -121,8 +119,8 @@ var (
 	longNop    = place{"at the long nop", 1}
 )
 
-// attach listens at the sites of a file until the returned function is called.
-// It returns nil if the kernel refuses that place.
+// attach traces the sites of a file until the returned function is called. It returns nil
+// if the kernel refuses that place.
 func (tr *tracer) attach(t *testing.T, file string, sites []site, at place) func() {
 	t.Helper()
 	executable, err := link.OpenExecutable(file)
@@ -151,7 +149,7 @@ func (tr *tracer) attach(t *testing.T, file string, sites []site, at place) func
 	return func() { l.Close() }
 }
 
-// hits returns all that the tracer has seen since it was asked last.
+// hits returns the hits recorded since the last call.
 func (tr *tracer) hits(t *testing.T) []hit {
 	t.Helper()
 	reader, err := ringbuf.NewReader(tr.ring)
@@ -160,7 +158,7 @@ func (tr *tracer) hits(t *testing.T) []hit {
 	}
 	defer reader.Close()
 	var hits []hit
-	reader.SetDeadline(time.Unix(1, 0)) // what is there, no waiting
+	reader.SetDeadline(time.Unix(1, 0)) // in the past: do not wait
 	for {
 		record, err := reader.Read()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -180,7 +178,7 @@ func (tr *tracer) hits(t *testing.T) []hit {
 	}
 }
 
-// publisher is a program that prints "ready" and continues when it reads a byte.
+// publisher is a program that prints "ready" and waits for a byte.
 type publisher struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -227,14 +225,14 @@ func (p *publisher) finish() string {
 	return last
 }
 
-// named returns the sites of one probe, or with not set all others.
+// named returns the sites of one probe, or of all others if not is set.
 func named(sites []site, probe string, not bool) []site {
 	return slices.DeleteFunc(slices.Clone(sites), func(s site) bool {
 		return (s.probe == probe) == not
 	})
 }
 
-func TestArgumentsArriveWhateverTheCompilerDoes(t *testing.T) {
+func TestArgumentsArriveFromAllBuilds(t *testing.T) {
 	tracer := newTracer(t)
 	for _, b := range linked {
 		b = b.with("-DCRAU_ENABLE")
@@ -244,7 +242,7 @@ func TestArgumentsArriveWhateverTheCompilerDoes(t *testing.T) {
 				p := start(t, file)
 				detach := tracer.attach(t, file, readSites(t, file), at)
 				if detach == nil {
-					t.Logf("this kernel takes no probe %s", at.name)
+					t.Logf("this kernel refuses probes %s", at.name)
 					continue
 				}
 				enabled := p.finish()
@@ -260,7 +258,7 @@ func TestArgumentsArriveWhateverTheCompilerDoes(t *testing.T) {
 
 func text(b [16]byte) string { s, _, _ := strings.Cut(string(b[:]), "\x00"); return s }
 
-// checkArguments compares with what testdata/arguments.c fires.
+// checkArguments compares hits with the probes that testdata/arguments.c fires.
 func checkArguments(t *testing.T, name string, hits []hit) {
 	t.Helper()
 	words := func(w ...uint64) string {
@@ -302,7 +300,7 @@ func checkArguments(t *testing.T, name string, hits []hit) {
 		"new_context_with_data, parent 1004, of 1: context::key 78 -2",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
-		t.Errorf("%s: fired and seen\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("%s: recorded\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -319,17 +317,16 @@ func TestSemaphoreIsClearedWithoutATracer(t *testing.T) {
 	}
 }
 
-// listenersTo starts a program of two kinds of sites, those of the header and
-// "inlined" with a five-byte nop, listens to the header's at one place and to the
-// others at their five-byte nop, and returns the program's last line, or "" if
-// the kernel refuses the place.
-func listenersTo(t *testing.T, tracer *tracer, file string, at place) string {
+// runTraced runs a program with two kinds of sites: those of the header, and "inlined" with
+// a five-byte nop. It traces the former at the given place and the latter at their
+// five-byte nop. It returns the program's last line, or "" if the kernel refuses the place.
+func runTraced(t *testing.T, tracer *tracer, file string, at place) string {
 	t.Helper()
 	p := start(t, file)
 	sites := readSites(t, file)
 	header := tracer.attach(t, file, named(sites, "inlined", true), at)
 	if header == nil {
-		t.Logf("this kernel takes no probe %s", at.name)
+		t.Logf("this kernel refuses probes %s", at.name)
 		return ""
 	}
 	defer header()
@@ -353,7 +350,7 @@ func TestTracingDoesNotOverwriteRedZones(t *testing.T) {
 		t.Run(b.String(), func(t *testing.T) {
 			file := b.compile(t, "testdata/redzone.c")
 			for _, at := range []place{oneByteNop, longNop} {
-				line := listenersTo(t, tracer, file, at)
+				line := runTraced(t, tracer, file, at)
 				if line == "" {
 					continue
 				}
@@ -371,11 +368,11 @@ func TestTracingDoesNotOverwriteRedZones(t *testing.T) {
 	}
 }
 
-func TestForkedChildrenSurviveListening(t *testing.T) {
+func TestForkedChildrenSurviveTracing(t *testing.T) {
 	tracer := newTracer(t)
 	file := build{"gcc", []string{"-O2", "-DCRAU_ENABLE"}}.compile(t, "testdata/forked.c")
 	for _, at := range []place{oneByteNop, longNop} {
-		line := listenersTo(t, tracer, file, at)
+		line := runTraced(t, tracer, file, at)
 		if line == "" {
 			continue
 		}
@@ -386,7 +383,7 @@ func TestForkedChildrenSurviveListening(t *testing.T) {
 		if header != 0 {
 			t.Errorf("%s: a forked child that fired ended with status %#x", at.name, header)
 		}
-		t.Logf("%s: a forked child that came to a five-byte nop ended with status %#x", at.name, inlined)
+		t.Logf("%s: a forked child that executed a five-byte nop ended with status %#x", at.name, inlined)
 		tracer.hits(t)
 	}
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package selfcheck tests the publisher header bpf/crau and the publishers
-// themselves, on the real compilers and the real kernel, without the agent.
+// Package selfcheck tests the publisher header bpf/crau and the publishers with real
+// compilers and the real kernel, without the agent.
 package selfcheck
 
 import (
@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// includeDir holds crau/, as seen from this directory.
+// includeDir is the directory that contains crau/.
 const includeDir = "../../../bpf"
 
 // build is one way to compile C.
@@ -31,8 +31,8 @@ func (b build) with(flags ...string) build {
 	return build{b.compiler, append(append([]string{}, b.flags...), flags...)}
 }
 
-// needCompiler skips the test if a compiler is not installed; the C compiler cc
-// must be.
+// needCompiler skips the test if a compiler is not installed. It fails the test without
+// gcc.
 func needCompiler(t *testing.T, compiler string) {
 	t.Helper()
 	if _, err := exec.LookPath(compiler); err == nil {
@@ -44,7 +44,7 @@ func needCompiler(t *testing.T, compiler string) {
 	t.Skipf("%s is not installed", compiler)
 }
 
-// compile runs the compiler on source and returns what it wrote.
+// compile compiles a source file and returns the path of the result.
 func (b build) compile(t *testing.T, source string, more ...string) string {
 	t.Helper()
 	needCompiler(t, b.compiler)
@@ -55,8 +55,8 @@ func (b build) compile(t *testing.T, source string, more ...string) string {
 	return out
 }
 
-// run runs a command to its end and returns its standard output; a failure ends
-// the test with the output of the command.
+// run runs a command and returns its standard output. If the command fails, the test fails
+// with its output.
 func run(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -67,10 +67,10 @@ func run(t *testing.T, cmd *exec.Cmd) string {
 	return stdout.String()
 }
 
-// strict are the warnings the header compiles without.
+// strict are warnings that the header must not cause.
 var strict = []string{"-Wall", "-Wextra", "-Wshadow", "-pedantic", "-Werror"}
 
-// languages are the compilers and language versions the header is for.
+// languages are the compilers and language versions that the header supports.
 var languages = []build{
 	{"gcc", []string{"-std=c99"}},
 	{"gcc", []string{"-std=c11"}},
@@ -82,7 +82,7 @@ var languages = []build{
 	{"clang++", []string{"-x", "c++", "-std=c++17"}},
 }
 
-// modes are ways to generate code that have broken probes elsewhere.
+// modes are compiler options that have broken probes in other projects.
 var modes = [][]string{
 	{"-O0"},
 	{"-O1", "-fPIE"},
@@ -95,13 +95,13 @@ var modes = [][]string{
 	{"-O1", "-pg"},
 }
 
-// enabling are the ways to ask for probes, or not to.
+// enabling are the ways to enable or disable probes.
 var enabling = map[string][]string{
-	"no probes":            nil,
+	"default":              nil,
 	"probes":               {"-DCRAU_ENABLE"},
 	"probes, public name":  {"-DENABLE_CRYPTO_AUDITING=1"},
 	"probes, no semaphore": {"-DCRAU_ENABLE=1", "-DCRAU_NO_SEMAPHORE"},
-	"probes turned off":    {"-DCRAU_ENABLE=0"},
+	"probes disabled":      {"-DCRAU_ENABLE=0"},
 }
 
 func TestHeaderCompilesWithoutWarning(t *testing.T) {
@@ -135,7 +135,7 @@ func TestHeaderCompilesForArm64(t *testing.T) {
 				for _, s := range sites {
 					for _, spec := range strings.Fields(s.args) {
 						if !strings.HasPrefix(spec, "8@x") {
-							t.Errorf("%s: argument %q of %s is no 64-bit register", mode, spec, s.probe)
+							t.Errorf("%s: argument %q of %s is not a 64-bit register", mode, spec, s.probe)
 						}
 					}
 				}
@@ -152,8 +152,8 @@ func TestDisabledHeaderGeneratesNoCode(t *testing.T) {
 				with := loadedSections(t, b.compile(t, "testdata/every.c"))
 				without := loadedSections(t, b.with("-DNOTHING").compile(t, "testdata/every.c"))
 				if optimise == "-O0" {
-					// Unoptimised code reserves stack also for what is
-					// never used, and then needs longer offsets into it.
+					// Unoptimised code also reserves stack space for unused
+					// variables, and then needs longer offsets.
 					const reserve = 32
 					if extra := len(with[".text"]) - len(without[".text"]); extra > reserve {
 						t.Errorf("%d bytes more code with unused probes", extra)
@@ -196,7 +196,7 @@ func TestMoreThanSixteenItemsAreRefused(t *testing.T) {
 			t.Errorf("%d items: accepted %v, want %v\n%s", n, err == nil, accepted, out)
 		}
 		if !accepted && !strings.Contains(string(out), "crau_more_than_16_items_") {
-			t.Errorf("%d items: the error has no reason:\n%s", n, out)
+			t.Errorf("%d items: the error does not name the reason:\n%s", n, out)
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestExamplesOfTheDocumentCompile compiles each block of C in the document on how
-// to instrument a library, with and without probes.
+// TestExamplesOfTheDocumentCompile compiles each block of C in docs/instrumenting.md, with
+// and without probes.
 func TestExamplesOfTheDocumentCompile(t *testing.T) {
 	document, err := os.ReadFile("../../../docs/instrumenting.md")
 	if err != nil {
@@ -41,9 +41,7 @@ func TestExamplesOfTheDocumentCompile(t *testing.T) {
 	}
 }
 
-// TestHeaderNeedsNothingInstalled compiles with nothing but the compiler's own
-// headers in reach.
-func TestHeaderNeedsNothingInstalled(t *testing.T) {
+func TestHeaderNeedsOnlyHeadersOfCompiler(t *testing.T) {
 	own := run(t, exec.Command("gcc", "-print-file-name=include"))
 	b := build{"gcc", []string{"-nostdinc", "-isystem", regexp.MustCompile(`\s`).ReplaceAllString(own, ""), "-ffreestanding", "-DCRAU_ENABLE", "-c"}}
 	b.compile(t, "testdata/every.c")

@@ -16,16 +16,16 @@ import (
 // site is one entry of .note.stapsdt.
 type site struct {
 	provider, probe, args string
-	address, semaphore    uint64 // virtual; 0 in objects not yet linked
+	address, semaphore    uint64 // virtual addresses; 0 in objects that are not linked
 	offset, semaphoreAt   uint64 // in the file
-	code                  []byte // what is there
+	code                  []byte // the bytes at the address
 }
 
 // align4 rounds up to the alignment of notes.
 func align4(n uint32) uint32 { return (n + 3) &^ 3 }
 
-// readSites reads the notes of a file, straight after SystemTap's description of
-// them: the project's own parser is not what tests the project's own notes.
+// readSites reads the notes of a file by SystemTap's description of the format. It does
+// not use the project's parser, to be an independent check.
 func readSites(t *testing.T, path string) []site {
 	t.Helper()
 	file, err := elf.Open(path)
@@ -63,7 +63,7 @@ func readSites(t *testing.T, path string) []site {
 		base := binary.LittleEndian.Uint64(desc[8:])
 		if file.Type != elf.ET_REL {
 			if at := file.Section(".stapsdt.base"); at == nil || at.Addr != base {
-				t.Errorf("%s: the base of %s is %#x, not that of .stapsdt.base", path, s.probe, base)
+				t.Errorf("%s: the base of %s is %#x, want the address of .stapsdt.base", path, s.probe, base)
 			}
 			s.offset = fileOffset(t, file, s.address)
 			if s.semaphore != 0 {
@@ -90,11 +90,11 @@ func fileOffset(t *testing.T, file *elf.File, address uint64) uint64 {
 			return address - p.Vaddr + p.Off
 		}
 	}
-	t.Fatalf("address %#x is in no segment", address)
+	t.Fatalf("address %#x is not in a segment", address)
 	return 0
 }
 
-// loadedSections returns what of an object file would end up in memory.
+// loadedSections returns the sections of an object file that are loaded into memory.
 func loadedSections(t *testing.T, path string) map[string][]byte {
 	t.Helper()
 	file, err := elf.Open(path)
@@ -120,8 +120,7 @@ func loadedSections(t *testing.T, path string) map[string][]byte {
 	return sections
 }
 
-// headerCode is what macros.h promises a reader of the file, up to the number of
-// the probe.
+// headerCode is the code of a site by macros.h, up to the number of the probe.
 const headerCode = "90" + "662e0f1f840000000000" + "c3" + "0f1f40"
 
 var headerArgs = map[string]string{
@@ -133,7 +132,7 @@ var headerArgs = map[string]string{
 	"new_context_with_data": "8@%rdi 8@%rsi 8@%rdx 8@%rcx",
 }
 
-// linked are ways to make a program or a library of one source file.
+// linked are ways to build a program or a library from one source file.
 var linked = []build{
 	{"gcc", []string{"-O0"}},
 	{"gcc", []string{"-O2"}},
@@ -172,22 +171,22 @@ func TestSitesHaveTheFormOfTheHeader(t *testing.T) {
 						t.Errorf("%s at %#x may cross a page", s.probe, s.address)
 					}
 					if s.semaphore == 0 || s.semaphore != sites[0].semaphore {
-						t.Errorf("%s has semaphore %#x, want that of the others", s.probe, s.semaphore)
+						t.Errorf("%s has semaphore %#x, want %#x like the other sites", s.probe, s.semaphore, sites[0].semaphore)
 					}
 					if other, taken := addresses[s.address]; taken {
-						t.Errorf("%s is where %s is", s.probe, other)
+						t.Errorf("%s has the same address as %s", s.probe, other)
 					}
 					addresses[s.address] = s.probe
 				}
 				if len(sites) != len(headerArgs) {
-					t.Errorf("%d sites, want one of each of %d probes", len(sites), len(headerArgs))
+					t.Errorf("%d sites, want one for each of %d probes", len(sites), len(headerArgs))
 				}
 			})
 		}
 	}
 }
 
-func TestOneSemaphoreForAllFilesOfALibrary(t *testing.T) {
+func TestFilesOfALibraryShareASemaphore(t *testing.T) {
 	directory := t.TempDir()
 	for _, name := range []string{"every", "arguments"} {
 		run(t, exec.Command("gcc", "-O2", "-fPIC", "-DCRAU_ENABLE", "-I"+includeDir, "-c",
@@ -196,7 +195,7 @@ func TestOneSemaphoreForAllFilesOfALibrary(t *testing.T) {
 	run(t, exec.Command("gcc", "-shared", "-o", directory+"/lib.so", directory+"/every.o", directory+"/arguments.o"))
 	sites := readSites(t, directory+"/lib.so")
 	if len(sites) != 2*len(headerArgs) {
-		t.Errorf("%d sites, want %d of each of two files", len(sites), len(headerArgs))
+		t.Errorf("%d sites, want %d from each of two files", len(sites), len(headerArgs))
 	}
 	for _, s := range sites {
 		if s.semaphore == 0 || s.semaphore != sites[0].semaphore {
@@ -205,7 +204,7 @@ func TestOneSemaphoreForAllFilesOfALibrary(t *testing.T) {
 	}
 }
 
-func TestNotesHaveNoSemaphoreIfItIsDisabled(t *testing.T) {
+func TestDisabledSemaphoreIsNotInNotes(t *testing.T) {
 	b := build{"gcc", []string{"-O2", "-DCRAU_ENABLE", "-DCRAU_NO_SEMAPHORE"}}
 	for _, s := range readSites(t, b.compile(t, "testdata/arguments.c")) {
 		if s.semaphore != 0 {
@@ -214,7 +213,7 @@ func TestNotesHaveNoSemaphoreIfItIsDisabled(t *testing.T) {
 	}
 }
 
-func TestReadelfReadsTheNotes(t *testing.T) {
+func TestReadelfShowsNotes(t *testing.T) {
 	needCompiler(t, "readelf")
 	file := build{"gcc", []string{"-O2", "-DCRAU_ENABLE"}}.compile(t, "testdata/arguments.c")
 	out := run(t, exec.Command("readelf", "-n", file))

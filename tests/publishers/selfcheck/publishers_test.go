@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Of counts.h.
+// Constants of counts.h.
 const (
 	countsMagic      = 0x31544e4355415243
 	countsSlotOffset = 4096
@@ -31,14 +31,14 @@ const (
 
 var probeNames = [probeKinds]string{"new_context", "word_data", "string_data", "blob_data", "data", "new_context_with_data"}
 
-// counts is a counts file, added up.
+// counts is the sum over the slots of a counts file.
 type counts struct {
 	state, operations                          uint64
 	pagesChecked, pagesUnmapped, pagesUncached uint64
 	begun, done                                [probeKinds]uint64
 	valuesBegun, valuesDone                    uint64
 	slots                                      int
-	mostInDoubt                                uint64 // hits begun and not done, of one slot
+	mostUncertain                              uint64 // highest number of hits of a slot that are begun and not done
 }
 
 func sum(n [probeKinds]uint64) (total uint64) {
@@ -68,14 +68,14 @@ func readCounts(t *testing.T, path string) counts {
 			c.begun[i] += begun[i]
 			c.done[i] += done[i]
 		}
-		c.mostInDoubt = max(c.mostInDoubt, sum(begun)-sum(done))
+		c.mostUncertain = max(c.mostUncertain, sum(begun)-sum(done))
 		c.valuesBegun += word(at + 8 + 16*probeKinds)
 		c.valuesDone += word(at + 16 + 16*probeKinds)
 	}
 	return c
 }
 
-// check reports what cannot be after a regular end.
+// check checks the counts of a publisher that has exited normally.
 func (c counts) check(t *testing.T) {
 	t.Helper()
 	if c.state != stateDone || c.begun != c.done || c.valuesBegun != c.valuesDone {
@@ -83,7 +83,7 @@ func (c counts) check(t *testing.T) {
 	}
 }
 
-// builder builds the publishers when the first test asks for one.
+// builder builds the publishers when the first test needs one.
 type builder struct {
 	once      sync.Once
 	directory string
@@ -119,7 +119,7 @@ func program(t *testing.T, name string) string {
 func trace(name string) string { return "../../data/probe-traces/" + name + ".txt" }
 
 func TestReplayFiresWhatWasRecorded(t *testing.T) {
-	// Per handshake.
+	// The numbers are per handshake.
 	for name, want := range map[string]struct {
 		hits, newContext, data, withData, values uint64
 	}{
@@ -178,14 +178,14 @@ func TestReplayFiresWhatItCounts(t *testing.T) {
 				detach()
 				hits := tracer.hits(t)
 				if line != "hits 1680 values 2760" || len(hits) != want {
-					t.Errorf("it printed %q, and %d hits were recorded, want %d", line, len(hits), want)
+					t.Errorf("replay printed %q, and %d hits were recorded, want %d", line, len(hits), want)
 				}
 				addresses := map[uint64]bool{}
 				for _, h := range hits {
 					addresses[h.IP] = true
 				}
 				if len(addresses) != 2*3 {
-					t.Errorf("%d sites were hit, want three of each of two probes", len(addresses))
+					t.Errorf("%d sites were hit, want three for each of two probes", len(addresses))
 				}
 			})
 		}
@@ -206,7 +206,7 @@ func TestOnlyOneHitOfAKilledReplayIsUncertain(t *testing.T) {
 		cmd.Process.Kill()
 		cmd.Wait()
 		c := readCounts(t, file)
-		if c.mostInDoubt > 1 || sum(c.done) == 0 || c.state != stateFiring {
+		if c.mostUncertain > 1 || sum(c.done) == 0 || c.state != stateFiring {
 			t.Errorf("counts after SIGKILL: %+v", c)
 		}
 	}
@@ -235,10 +235,10 @@ func waitFor(t *testing.T, condition func() bool) {
 			return
 		}
 	}
-	t.Fatalf("waited %v in vain", patience)
+	t.Fatalf("the condition was not met within %v", patience)
 }
 
-func TestCommandsRunBlocks(t *testing.T) {
+func TestCommandsRunHandshakes(t *testing.T) {
 	for name, command := range map[string][]string{
 		"replay":              {"replay", "--commands", trace("gnutls-tls13-p256")},
 		"handshake":           {"handshake", "--commands", "--memory"},
@@ -255,13 +255,13 @@ func TestCommandsRunBlocks(t *testing.T) {
 			}
 			if name == "replay" {
 				if m := answer.FindStringSubmatch(lines[2]); m[1] != "140" || m[2] != "230" {
-					t.Errorf("five handshakes answered with %q", lines[2])
+					t.Errorf("the answer to five handshakes is %q, want 140 hits and 230 values", lines[2])
 				}
 			}
 			cmd = exec.Command(program(t, command[0]), command[1:]...)
 			cmd.Stdin = strings.NewReader("jump 3\n")
 			if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "cannot understand command jump 3") {
-				t.Errorf("an unknown command gave %v, %s", err, out)
+				t.Errorf("an unknown command gives %v, %s", err, out)
 			}
 		})
 	}
@@ -287,7 +287,7 @@ func TestHandshakeFiresWhatItCounts(t *testing.T) {
 				want = 28
 			}
 			if c.operations != 5 || sum(c.done) != 5*want || len(hits) != int(5*want) {
-				t.Errorf("%d handshakes, %d hits counted and %d seen, want %d each", c.operations, sum(c.done), len(hits), want)
+				t.Errorf("%d handshakes, %d hits counted and %d recorded, want %d per handshake", c.operations, sum(c.done), len(hits), want)
 			}
 		})
 	}
@@ -303,7 +303,7 @@ func TestHandshakeFiresNothingWithoutATracer(t *testing.T) {
 	}
 }
 
-// fired is an element of what "kinds" prints.
+// fired is an object of the array that "kinds" prints.
 type fired struct {
 	Case    string
 	Probe   string
@@ -369,11 +369,11 @@ func TestKindsPrintsWhatItFires(t *testing.T) {
 		}
 	}
 	if perProbe != c.done {
-		t.Errorf("printed hits of %v: %v, counted %v", probeNames, perProbe, c.done)
+		t.Errorf("hits printed per probe of %v: %v, counted %v", probeNames, perProbe, c.done)
 	}
 	for i, n := range perProbe {
 		if n < 3 {
-			t.Errorf("%s is fired %d times only", probeNames[i], n)
+			t.Errorf("%s is fired only %d times", probeNames[i], n)
 		}
 	}
 }
@@ -385,7 +385,7 @@ func TestKindsHasEveryFormOfArgument(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for name, file := range map[string]string{
-		"as built":            program(t, "kinds"),
+		"default":             program(t, "kinds"),
 		"without <sys/sdt.h>": directory + "/kinds",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -415,12 +415,12 @@ func TestKindsHasEveryFormOfArgument(t *testing.T) {
 				"signed 32-bit constant":   `-4@\$-2`,
 			} {
 				if !regexp.MustCompile(pattern).MatchString(all) {
-					t.Errorf("no argument like %q (%s) among %s", pattern, form, all)
+					t.Errorf("no argument matches %q (%s) in %s", pattern, form, all)
 				}
 			}
 			for _, probe := range probeNames {
 				if sites[probe] < 2 {
-					t.Errorf("%d sites of %s, want several", sites[probe], probe)
+					t.Errorf("%d sites of %s, want at least 2", sites[probe], probe)
 				}
 			}
 		})
@@ -456,9 +456,9 @@ func TestFreshLiteralsAreNotMapped(t *testing.T) {
 				}
 				hits := tracer.hits(t)
 				if len(hits) != 1 {
-					t.Fatalf("%d hits seen", len(hits))
+					t.Fatalf("%d hits recorded, want 1", len(hits))
 				}
-				// The array is there, its first key is not.
+				// The array is mapped, the page of its first key is not.
 				if h := hits[0]; h.Third[0] == 0 || h.ThirdUnread == 0 {
 					t.Errorf("the literal could be read: %+v", h)
 				}
@@ -493,15 +493,15 @@ func TestHostileFiresWhatItCounts(t *testing.T) {
 			if sum(c.done) != want.hits || c.slots != want.slots || name != "flood" && c.valuesDone != want.values {
 				t.Errorf("%d hits and %d values in %d slots, want %+v", sum(c.done), c.valuesDone, c.slots, want)
 			}
-			// More than the ring of these tests holds, in a flood.
-			if seen := uint64(len(tracer.hits(t))); name != "flood" && seen != want.hits {
-				t.Errorf("%d hits seen, want %d", seen, want.hits)
+			// A flood does not fit into the ring of these tests.
+			if recorded := uint64(len(tracer.hits(t))); name != "flood" && recorded != want.hits {
+				t.Errorf("%d hits recorded, want %d", recorded, want.hits)
 			}
 		})
 	}
 }
 
-func TestHelpAndMistakes(t *testing.T) {
+func TestHelpAndUsageErrors(t *testing.T) {
 	for _, name := range []string{"replay", "handshake", "kinds", "fresh", "hostile"} {
 		if out := run(t, exec.Command(program(t, name), "--help")); !strings.HasPrefix(out, "Usage: "+name) {
 			t.Errorf("%s --help printed %q", name, out)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Fires each probe with what the optimiser has most reason to lose: arrays and
- * strings on the stack, written just before and again just after. Says "ready",
- * waits for a byte, fires, and ends with what crau_enabled() was. */
+/* Fires each probe with arguments that an optimiser is most likely to lose: arrays
+ * and strings on the stack, written just before and again just after. Prints
+ * "ready", waits for a byte, fires, and prints the value of crau_enabled(). */
 
 #include <stdio.h>
 #include <string.h>

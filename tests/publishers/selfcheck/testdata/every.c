@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Every macro of the header, once, among arguments of all sorts. With -DNOTHING
- * the same program without them. */
+/* Every macro of the header, with arguments of all kinds. With -DNOTHING the same
+ * program without the macros. */
 
 #include "crau/crau.h"
 

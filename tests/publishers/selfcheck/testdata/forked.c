@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A process that fires and then forks children which fire. Says "ready", waits
- * for a byte, and prints the children's statuses: of one that fires through the
- * header, and of one that fires through a five-byte nop written inline.
+ * A process that fires and then forks children that fire. Prints "ready", waits
+ * for a byte, and prints the exit statuses of two children: one fires through the
+ * header, the other through an inline five-byte nop.
  */
 
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Functions that keep live data below the stack pointer, or have what they keep
- * as close to a site as it gets. Says "ready", waits for a byte, and prints how
- * many of 100,000 rounds had a wrong result: with the header's site twice, and with
- * a five-byte nop written inline.
+ * Functions that have live data below the stack pointer, or as close to a site as
+ * possible. Prints "ready", waits for a byte, and prints how many of 100,000 rounds
+ * had a wrong result: for two functions with the header's site, and one with an
+ * inline five-byte nop.
  */
 
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #define ROUNDS 100000
 #define WORDS 12
 
-/* volatile: each store and load is really one. */
+/* The words are volatile so that no store or load is optimised away. */
 #define FILL(words, seed)                                                   \
 	for (int i = 0; i < WORDS; i++)                                     \
 		words[i] = (seed) * 2654435761UL + (unsigned long)i
@@ -33,7 +33,7 @@ __attribute__((noinline)) static int header(unsigned long seed)
 	return wrong;
 }
 
-/* A true leaf, but for the call in the last position. */
+/* A leaf function except for the tail call. */
 __attribute__((noinline)) static void header_tail(unsigned long seed)
 {
 	crau_fire_word_data(seed, "redzone::word", seed);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The context stack, without any listener: ends with 0 if it behaves. */
+/* Tests the context stack without a tracer; exits with status 0 if it is correct. */
 
 #include <stdio.h>
 
@@ -27,17 +27,17 @@ int main(void)
 		crau_push(&stack, i);
 		EXPECT(crau_current(&stack) == i);
 	}
-	/* Beyond the depth the innermost is known, */
+	/* Beyond the maximum depth the innermost context is known, */
 	crau_push(&stack, 100);
 	crau_push(&stack, 101);
 	crau_push(&stack, 102);
 	EXPECT(crau_current(&stack) == 102);
-	/* what is around it only as far as it is remembered, */
+	/* the contexts around it only up to the maximum depth, */
 	crau_pop(&stack);
 	EXPECT(crau_current(&stack) == CRAU_STACK_DEPTH);
 	crau_pop(&stack);
 	EXPECT(crau_current(&stack) == CRAU_STACK_DEPTH);
-	/* and pushes and pops stay in step. */
+	/* and pushes and pops stay balanced. */
 	crau_pop(&stack);
 	for (uintptr_t i = CRAU_STACK_DEPTH; i >= 1; i--) {
 		EXPECT(crau_current(&stack) == i);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Includes the header and fires nothing. */
+/* Includes the header without firing a probe. */
 
 #include "crau/crau.h"
 
