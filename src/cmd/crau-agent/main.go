@@ -42,9 +42,8 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 		Use:   "crau-agent",
 		Short: "Record which cryptography programs use",
 		Long: `crau-agent attaches to the probes of the crypto libraries on this machine and
-writes what they report to the log. It runs until SIGTERM or SIGINT, then
-writes what was probed until then and exits. On SIGHUP it reads its
-configuration again.
+writes what they report to the log. On SIGTERM and SIGINT it writes the events
+captured so far and exits. On SIGHUP it reloads its configuration.
 
 It needs root, or CAP_BPF and CAP_PERFMON (on kernels before 6.6 also
 CAP_SYS_ADMIN), and CAP_LEASE to let programs overwrite a library safely.

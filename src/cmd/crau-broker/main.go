@@ -41,10 +41,10 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "crau-broker",
 		Short: "Serve the log of cryptographic events",
-		Long: `crau-broker serves what crau-agent records: as org.crypto_auditing.Broker on the
-system bus to subscribers, each of which it sends every event at most once, and
-to readers; these also on a varlink socket. It is started when a client calls it,
-and exits when it is idle. On SIGTERM and SIGINT it ends.
+		Long: `crau-broker serves the log of crau-agent as org.crypto_auditing.Broker on the
+system bus. Subscribers receive every event at most once. Readers may also use
+its varlink socket. A call starts it; it exits when it is idle, and on SIGTERM
+and SIGINT.
 
 Configuration: broker.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
 and drop-ins in broker.conf.d of both. Keys, with their defaults:

@@ -54,9 +54,9 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 		Short: "Count which cryptography programs use",
 		Long: `crau-inventory counts the operations in the log that crau-broker serves: which
 program used which cryptography, how often, first and last. It keeps the counts
-for years, and serves them as org.crypto_auditing.Inventory on the system bus. It
-is started when a client calls it, and hourly, and exits when it is idle. On
-SIGTERM and SIGINT it ends.
+for years, and serves them as org.crypto_auditing.Inventory on the system bus. A
+call or an hourly timer starts it; it exits when it is idle, and on SIGTERM and
+SIGINT.
 
 Configuration: inventory.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
 and drop-ins in inventory.conf.d of both. Keys, with their defaults:

@@ -39,8 +39,8 @@ func newCommand(_, stderr io.Writer) *cobra.Command {
 		Use:   "crau-opener",
 		Short: "Open libraries in containers for crau-agent",
 		Long: `crau-opener opens files that processes have mapped as executable, in any mount
-namespace, and passes them to crau-agent, read-only. The service manager starts it
-by its socket, and it exits when it is idle.
+namespace, and passes them to crau-agent, read-only. Its socket starts it; it exits
+when it is idle.
 
 It needs CAP_SYS_PTRACE.
 

@@ -347,14 +347,14 @@ func (l *Libraries) ReportMissing(least uint64) {
 // watchFolders watches the directories of the files that are found now. Watching a
 // directory again has no effect.
 func (l *Libraries) watchFolders(w *fsnotify.Watcher) {
-	for _, dir := range l.folders() {
+	for _, dir := range l.directories() {
 		if err := w.Add(dir); err != nil {
-			l.log.Warn("libraries in this folder are not watched", "folder", dir, "error", err)
+			l.log.Warn("libraries in this directory are not watched", "directory", dir, "error", err)
 		}
 	}
 }
 
-func (l *Libraries) folders() []string {
+func (l *Libraries) directories() []string {
 	found := l.find()
 	dirs, linked := found.Directories, map[string]bool{}
 	for _, path := range found.Paths {

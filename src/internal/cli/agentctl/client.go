@@ -29,9 +29,9 @@ const answerTime = 45 * time.Second
 const exitAgentHelp = `
 Exit status:
   0    success
-  1    failure, also where the agent does not run
+  1    failure, also if the agent does not run
   2    bad usage
-  3    the agent does not do this for this user
+  3    not authorised
   130  interrupted
 `
 

@@ -18,9 +18,9 @@ func NewFlushCommand(e *console.Environment) *cobra.Command {
 	var f agentFlags
 	command := &cobra.Command{
 		Use:   "flush",
-		Short: "Write to the log what has been probed, and print the cursor",
-		Long: `Flush has the agent write everything to the log that was probed before, and make
-it durable. It prints the cursor after it, which --after-cursor takes.
+		Short: "Write all captured events to the log, and print the cursor",
+		Long: `Flush makes the agent write everything captured so far to the log and sync it.
+It prints the cursor after the last entry, for --after-cursor.
 ` + exitAgentHelp,
 		Example: `  cursor=$(crauctl flush); make test; crauctl flush
   crauctl query --directory /var/log/crypto-auditing --after-cursor "$cursor"`,

@@ -19,7 +19,7 @@ func NewMetricsCommand(e *console.Environment) *cobra.Command {
 	var file string
 	command := &cobra.Command{
 		Use:   "metrics",
-		Short: "Print what the agent counts, for Prometheus",
+		Short: "Print the agent's counters for Prometheus",
 		Long: `Metrics prints the agent's status in the text format of Prometheus. With
 --output it replaces a file atomically, as the textfile collector of
 node_exporter expects, which reads files whose names end in .prom. If the agent

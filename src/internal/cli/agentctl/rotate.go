@@ -16,10 +16,10 @@ func NewRotateCommand(e *console.Environment) *cobra.Command {
 	var f agentFlags
 	command := &cobra.Command{
 		Use:   "rotate",
-		Short: "Begin a new segment of the log, and print its name",
-		Long: `Rotate does what flush does and has the agent begin a new segment of the log.
-It prints the file name of the new one. The one before is sealed: compressed
-further, indexed, and not changed any more. Only root may rotate.
+		Short: "Start a new segment of the log, and print its name",
+		Long: `Rotate flushes the log and makes the agent start a new segment. It prints the
+file name of the new segment. The previous segment is sealed: compressed
+further, indexed, and never changed again. Only root may rotate.
 ` + exitAgentHelp,
 		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {

@@ -21,25 +21,25 @@ func NewStatusCommand(e *console.Environment) *cobra.Command {
 	var f agentFlags
 	command := &cobra.Command{
 		Use:   "status",
-		Short: "Show what agent and broker do, what was recorded and lost",
-		Long: `Status asks the agent what it does: which libraries it watches, what it has
+		Short: "Show the state of agent and broker, and what was recorded and lost",
+		Long: `Status shows the state of the agent: the libraries it watches, what it has
 recorded and lost since it started, and what that costs. All hits of probes
-are recorded, lost, or on their way into the log. It asks the broker, too, who
-is served, and the inventory, if it runs, how much it has counted, unless
---socket names another agent than that of this machine.
+are recorded, lost, or on their way into the log. It also shows the clients of
+the broker and the progress of the inventory, if that runs, unless --socket
+names another agent than this machine's.
 
-It never starts the agent: the service manager is asked first whether it runs.
-Of an agent that is stopped it shows since when, of one that fails the reason,
+It never starts the agent: it asks the service manager first whether the agent
+runs. For a stopped agent it shows since when, for one that fails the reason,
 and what the broker finds in the log.
 
-At sockets it counts ends of connections: one of this machine with itself has two.
-The programs with most TLS handshakes are listed by who saw those: a socket, a
-library, or both, with the same values or different ones; the last column is what
-agent.conf excludes.
+At sockets it counts ends of connections: a connection of this machine with
+itself has two. The programs with most TLS handshakes are listed with how these
+were captured: at a socket, in a library, or both, with the same or different
+values; the last column counts handshakes that agent.conf excludes.
 
-The latency is from the first probe of a group of events to its commit: half
-of all groups took at most the first of the times, 99 % at most the second.
-It includes the time that the agent gathers the events of a group.
+The latency is the time from the first event of a group to its commit: half of
+all groups took at most the first time, 99 % at most the second. It includes the
+time for which the agent collects the events of a group.
 ` + exitAgentHelp,
 		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {

@@ -29,10 +29,10 @@ func NewCommand(e *console.Environment, version string) *cobra.Command {
 		Use:   "cbom",
 		Short: "Write a cryptography bill of materials of what programs used",
 		Long: `Cbom writes a CycloneDX bill of materials in JSON: programs, libraries,
-protocols, algorithms and keys that were observed, with how often, since when
-and where as evidence, and what each depends on. It is made of what was
-recorded: what is not listed may be in use nevertheless. Properties describe
-how complete the record is. The same record gives the same bytes.
+protocols, algorithms and keys that were observed, with the number, times and
+places of their use as evidence, and their dependencies. It lists only what was
+recorded: other cryptography may be in use. Properties describe how complete
+the record is. The same record results in the same bytes.
 ` + observed.Help,
 		Example: `  crauctl cbom --since -30d > machine.cdx.json
   crauctl cbom --spec 1.7 --name web1.example.com`,

@@ -20,9 +20,9 @@ const (
 const ExitHelp = `
 Exit status:
   0    success
-  1    failure, also where a part of the log could not be read
-  2    bad usage: an option, argument or time that cannot be
-  3    the log may not be read by this user
+  1    failure, also if a part of the log could not be read
+  2    bad usage: an invalid option, argument or time
+  3    not authorised to read the log
   130  interrupted
 `
 

@@ -34,7 +34,7 @@ type directoryFlags struct {
 }
 
 func (f *directoryFlags) add(command *cobra.Command) {
-	command.Flags().StringVarP(&f.directory, "directory", "D", "", "the log in directory `DIR` instead of that of this machine")
+	command.Flags().StringVarP(&f.directory, "directory", "D", "", "use the log in directory `DIR` instead of this machine's")
 	console.CompleteDirectories(command, "directory")
 	f.output.Add(command)
 }

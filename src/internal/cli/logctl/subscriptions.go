@@ -28,10 +28,11 @@ func NewSubscriptionsCommand(e *console.Environment) *cobra.Command {
 	var output console.ReportOption
 	command := &cobra.Command{
 		Use:   "subscriptions",
-		Short: "List who subscribes to the log, and how far they have got",
+		Short: "List subscriptions to the log, and their progress",
 		Long: `Subscriptions lists the subscriptions of this user, for root those of all users.
-A durable one has a name and is kept while its program is away; it can hold the
-log from being removed. An ephemeral one ends with its program.
+A durable subscription has a name and is kept while its program does not run;
+entries that it has not read may be kept in the log. An ephemeral one ends with
+its program.
 ` + exitBusHelp,
 		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -52,7 +53,7 @@ func newDeleteCommand(e *console.Environment) *cobra.Command {
 		Use:   "delete NAME...",
 		Short: "Delete durable subscriptions",
 		Long: `Delete deletes durable subscriptions. Their programs receive nothing more, and the
-log is not kept for them any longer.
+log is no longer kept for them.
 ` + exitBusHelp,
 		Args: console.Arguments("NAME"),
 		ValidArgsFunction: func(command *cobra.Command, already []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -62,7 +63,7 @@ log is not kept for them any longer.
 			return deleteSubscriptions(command.Context(), e, names, owner)
 		},
 	}
-	command.Flags().StringVar(&owner, "user", "", "delete those of `USER`, a name or number; for root")
+	command.Flags().StringVar(&owner, "user", "", "delete the subscriptions of `USER`, a name or number; for root")
 	return command
 }
 

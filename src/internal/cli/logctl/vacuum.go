@@ -26,9 +26,9 @@ import (
 const exitBusHelp = `
 Exit status:
   0    success
-  1    failure, as when the broker or the agent cannot be reached
-  2    bad usage: an option or argument that cannot be
-  3    this user may not do it
+  1    failure, such as an unreachable broker or agent
+  2    bad usage: an invalid option or argument
+  3    not authorised
   130  interrupted
 `
 
@@ -41,16 +41,16 @@ func NewVacuumCommand(e *console.Environment) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "vacuum",
 		Short: "Remove the oldest parts of the log",
-		Long: `Vacuum removes whole files of the log, oldest first, never the one that is
-written to: as the broker is configured, or as the options say instead.
-Subscriptions that had not read what was removed are notified.
+		Long: `Vacuum removes the oldest segments of the log as a whole, never the active one,
+by the limits of the broker's configuration or of the options. Subscriptions
+that had not read the removed entries are notified.
 
-A TIME is a sum of numbers with units, as 2weeks or "1month 3d" (systemd.time(7)).
-A SIZE is a number with K, M, G or T, as 512M, or a percentage of the file system
-of the log, as 10%. 0 means no limit.
+A TIME is a sum of numbers with units, such as 2weeks or "1month 3d"
+(systemd.time(7)). A SIZE is a number with K, M, G or T, such as 512M, or a
+percentage of the file system of the log, such as 10%. 0 means no limit.
 
-To remove the whole log at once, every file but the one that is written to, takes
---force if those are two or more.
+Removing all segments except the active one requires --force if these are two or
+more.
 ` + exitBusHelp,
 		Example: `  crauctl vacuum
   crauctl vacuum --vacuum-time=2weeks

@@ -30,13 +30,13 @@ func NewVerifyCommand(e *console.Environment) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that a log is whole",
-		Long: `Verify reads a whole log and checks headers and checksums, that the numbers of
-entries have no gaps, and the hash chain over all entries, across segments. It
-reports the first break: segment, offset and kind.
+		Long: `Verify reads a whole log and checks headers, checksums, the sequence of entry
+numbers, and the hash chain over all entries and segments. It reports the first
+break: segment, offset and kind.
 
 The torn end that a crash leaves after the last whole chunk of a segment is
-not a break; it is reported. The number and hash of the last entry, kept elsewhere,
-reveal whether the whole log is rewritten later.
+reported, but is not a break. Keep the number and hash of the last entry elsewhere:
+they reveal whether the whole log was rewritten later.
 
 With --after-cursor and --hash, verify continues an earlier check: it reads only
 later entries, and compares the hash that the earlier check printed.

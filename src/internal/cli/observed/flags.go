@@ -33,15 +33,15 @@ type Flags struct {
 
 // Help is the last part of the help of a command with the options.
 const Help = `
---since and --until take RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time
-zone, a date or a time alone, now, today, yesterday, tomorrow, @SECONDS since
+--since and --until accept RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time
+zone, only a date or a time, now, today, yesterday, tomorrow, @SECONDS since
 the epoch, -1h30min, "2 hours ago".
 
 Exit status:
-  0    success; what could not be read is counted in the answer
+  0    success; the answer counts what could not be read
   1    failure
-  2    bad usage: an option, argument or time that cannot be
-  3    the log may not be read by this user
+  2    bad usage: an invalid option, argument or time
+  3    not authorised to read the log
   130  interrupted
 `
 
@@ -49,12 +49,12 @@ Exit status:
 func (f *Flags) Add(command *cobra.Command, e *console.Environment) {
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.StringVarP(&f.directory, "directory", "D", "", "count what the log in directory `DIR` holds instead of asking for the inventory")
-	flags.StringArrayVar(&f.files, "file", nil, "count what a log `FILE` of any form holds; may be repeated")
-	flags.StringVarP(&f.since, "since", "S", "", "answer from what began at `TIME` or later")
-	flags.StringVarP(&f.until, "until", "U", "", "answer from what began at `TIME` or earlier")
-	flags.StringArrayVar(&f.executables, "executable", nil, "answer about the program `NAME`, a pattern as of glob(7); may be repeated")
-	flags.StringArrayVarP(&f.units, "unit", "u", nil, "answer about the systemd unit `UNIT`, a pattern as of glob(7); may be repeated")
+	flags.StringVarP(&f.directory, "directory", "D", "", "count the log in directory `DIR` instead of asking the inventory")
+	flags.StringArrayVar(&f.files, "file", nil, "count the operations in a log `FILE` of any form; may be repeated")
+	flags.StringVarP(&f.since, "since", "S", "", "include operations that began at `TIME` or later")
+	flags.StringVarP(&f.until, "until", "U", "", "include operations that began at `TIME` or earlier")
+	flags.StringArrayVar(&f.executables, "executable", nil, "include only the program `NAME`, a pattern as of glob(7); may be repeated")
+	flags.StringArrayVarP(&f.units, "unit", "u", nil, "include only the systemd unit `UNIT`, a pattern as of glob(7); may be repeated")
 	flags.StringArrayVar(&f.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
 	console.CompleteDirectories(command, "directory")
 	console.CompleteFiles(command, "file", "registry")

@@ -28,7 +28,7 @@ func NewCommand(e *console.Environment) *cobra.Command {
 		Use:   "policy",
 		Short: "Check programs against a cryptographic policy",
 		Long: `Policy check shows which programs would have to negotiate differently under a
-system-wide policy (crypto-policies(7)); policy list shows which there are.`,
+system-wide policy (crypto-policies(7)); policy list lists the policies.`,
 		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
@@ -76,15 +76,15 @@ func newCheckCommand(e *console.Environment) *cobra.Command {
 		Use:   "check [OPTIONS] [POLICY[:MODULE]...]",
 		Short: "Show which programs would have to negotiate differently under a policy",
 		Long: `Check compares what programs used with a policy of crypto-policies: a name with
-modules, such as DEFAULT:NO-PQ, or a FILE.pol. Without it, it takes the policy
-that this machine applies.
+modules, such as DEFAULT:NO-PQ, or a FILE.pol. The default is the policy of this
+machine.
 
 An operation is allowed; or denied, with the property, the scope and the line of
-the policy; or undecidable, if a value was not recorded, or if the library is not
-known and policies treat libraries differently. Policies set defaults, and a peer
-might have agreed to something else: a program whose operations are denied would
-have to negotiate differently. It may already do so with other peers, which is
-shown as well.
+the policy; or undecidable, if a value was not recorded, or if policies treat
+libraries differently and the library is unknown. A policy sets defaults, and a
+peer might have accepted another choice: a program whose operations are denied
+would have to negotiate differently. Whether it already does so with other peers
+is shown as well.
 ` + observed.Help + `  4    the policy denies what a program used
 `,
 		Example: `  crauctl policy check FUTURE

@@ -25,13 +25,13 @@ func NewCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "probes [OPTIONS] FILE...",
 		Short: "Show the probes of libraries and programs",
-		Long: `Show the probes that libraries and programs have for the audit: for each file
-its build-id and machine, and for each probe its sites with address, place in
-the file, semaphore, kind of no-operation and arguments.
+		Long: `Probes shows the probes that libraries and programs have for the audit: for each
+file its build-id and machine, and for each probe its sites with address, file
+offset, semaphore, kind of no-op and arguments.
 
-Of a library without probes whose functions the agent can observe (source
-"function"), it shows the values that were decoded from its code with the loads
-that lead to each, the sites, and the reason for all that is refused.
+For a library without probes whose functions the agent can record (source
+"function"), it shows the values decoded from its code with the loads that lead
+to each, the sites, and the reason for everything that is refused.
 
 Probes of the audit are those of the providers ` + strings.Join(provider.Names(), ", ") + `.
 --all shows those of other providers as well.

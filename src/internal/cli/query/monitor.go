@@ -15,11 +15,11 @@ func NewMonitorCommand(e *console.Environment) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "monitor [KEY=VALUE...]",
 		Short: "Show operations as they happen",
-		Long: `Monitor shows cryptographic operations from now on, until it is interrupted. An
-operation is shown when nothing has happened in it for 2 seconds. It continues
-when the broker is restarted.
+		Long: `Monitor shows new cryptographic operations until it is interrupted. An operation
+is shown after 2 seconds without a new event in it. Monitor continues after a
+restart of the broker.
 
-Operations are selected as crauctl query does it.
+Operations are selected as by crauctl query.
 ` + console.ExitHelp,
 		Example: `  crauctl monitor
   crauctl monitor --executable curl -o json
@@ -39,6 +39,6 @@ Operations are selected as crauctl query does it.
 	f.addOutput(command)
 	f.options.Add(command, e)
 	f.completeNames(command, e)
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "do not say what may be mistyped")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "suppress hints about names that may be mistyped")
 	return command
 }

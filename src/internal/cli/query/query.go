@@ -61,19 +61,17 @@ exchange, signatures and certificate checks inside it. It asks the broker, or
 reads the log that --directory or --file names.
 
 Matches KEY=VALUE select operations by their data. The value of a number is
-decimal, 0x hexadecimal, or its name: tls::protocol_version="TLS 1.2". Matches
-of different keys must all hold somewhere in the tree, of those of one key one
-must. --executable and --context select alike. What is selected is shown
-whole; a group that was only offered does not count. pq=no selects what does not
-resist quantum computers. Notices of what the log does
-not hold are shown whatever is selected: lost events, times without recording,
-removed entries.
+decimal, hexadecimal with 0x, or its name: tls::protocol_version="TLS 1.2".
+Matches of the same key are alternatives; matches of different keys must all hold
+somewhere in the tree. The same applies to --executable and --context. A group
+that was only offered does not match. pq=no selects operations that do not resist
+quantum computers. Selected operations are shown as a whole. Notices of missing
+data are always shown: lost events, times without recording, removed entries.
 
---since and --until take RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time
-zone, a date or a time alone, now, today, yesterday, tomorrow, @SECONDS since
-the epoch, -1h30min, "2 hours ago".
-An operation is shown if it began at or after the one and its first events
-were recorded at or before the other.
+--since and --until accept RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time
+zone, only a date or a time, now, today, yesterday, tomorrow, @SECONDS since the
+epoch, -1h30min, "2 hours ago". An operation is shown if it began at or after the
+first time, and its first events were recorded at or before the second.
 ` + console.ExitHelp,
 		Example: `  crauctl query --since today
   crauctl query -f --executable curl
@@ -107,9 +105,9 @@ were recorded at or before the other.
 	flags.StringVar(&f.afterCursor, "after-cursor", "", "show what was recorded after `CURSOR`; oldest and newest are the ends")
 	flags.StringVar(&f.cursorFile, "cursor-file", "", "begin after the cursor in `FILE`, if there is one, and save the new one there")
 	flags.BoolVar(&f.showCursor, "show-cursor", false, "end with the cursor of what was shown")
-	flags.Int64Var(&f.bootTime, "boot-time", 0, "take `SECONDS` since the epoch for the time of boot")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "do not say why nothing is shown, what was removed and what may be mistyped")
-	flags.BoolVar(&f.count, "count", false, "print only how many operations there are")
+	flags.Int64Var(&f.bootTime, "boot-time", 0, "use `SECONDS` since the epoch as the time of boot")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "suppress hints: why nothing is shown, what was removed, what may be mistyped")
+	flags.BoolVar(&f.count, "count", false, "print only the number of operations")
 	flags.BoolVarP(&f.listKeys, "fields", "N", false, "print only the keys that occur, and how often")
 	flags.StringVarP(&f.field, "field", "F", "", "print only the values that occur for `KEY`, and how often; executable and origin are keys, too")
 	flags.BoolVarP(&f.pagerEnd, "pager-end", "e", false, "show the end in the pager, of the newest 1,000 operations unless --lines gives their number")
@@ -129,7 +127,7 @@ were recorded at or before the other.
 func (f *queryFlags) addOutput(command *cobra.Command) {
 	render.Forms().Option(command, &f.output)
 	command.Flags().StringSliceVar(&f.outputFields, "output-fields", nil, "show the data of the keys `KEY,…` only")
-	command.Flags().BoolVarP(&f.all, "all", "a", false, "show unit and source in json-pretty, too, which as the public project has it does not have them")
+	command.Flags().BoolVarP(&f.all, "all", "a", false, "show unit and source in json-pretty, too, which lacks them in the public project's form")
 	command.Flags().BoolVar(&f.names, "names", false, "add the names of numbers to JSON, as KEY_name")
 }
 

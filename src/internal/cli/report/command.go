@@ -30,19 +30,19 @@ func NewCommand(e *console.Environment, version string) *cobra.Command {
 	f := flags{version: version}
 	command := &cobra.Command{
 		Use:   "report",
-		Short: "Report who uses which cryptography, and whether that is allowed",
+		Short: "Report which programs use which cryptography, and whether it is allowed",
 		Long: `Report shows, for each program, whether its key establishment and its
 authentication resist quantum computers, and whether it keeps rules of
 classical hygiene: ready, partly, not ready, or unknown. Unknown is never a yes
 and never a no. It shows how complete that knowledge is, all uses with their
 parameters, the post-quantum share by week, and findings by rule with dates.
 
-Rules are picked by profiles; --list-rules shows both. Files in
+Profiles select the rules; --list-rules lists both. Files in
 /etc/crypto-auditing/rules.d add rules, exceptions and purposes of programs.
 
-With --baseline, it shows what is new and what has stopped since an earlier
-report in JSON. What was not seen since has stopped only if it would have been
-recorded: --stopped RULE exits with status 0 only if that is certain.
+With --baseline, it shows which uses are new and which have stopped since an
+earlier report in JSON. A use has stopped only if it would have been recorded:
+--stopped RULE exits with status 0 only if that is certain.
 
   crauctl report -o json >before.json
   crauctl report --baseline before.json --diff --stopped nist.sp800-131ar2.sha1

@@ -15,7 +15,7 @@ import (
 )
 
 // Help lists the accepted formats in one sentence.
-const Help = `RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time zone, a date or a time alone, ` +
+const Help = `RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time zone, only a date or a time, ` +
 	`now, today, yesterday, tomorrow, @SECONDS since the epoch, -1h30min, "2 hours ago"`
 
 // Error reports a text that is not a valid time.

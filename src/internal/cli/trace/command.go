@@ -34,27 +34,26 @@ func NewCommand(e *console.Environment) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "trace [OPTION...] {-p PID | [--] COMMAND [ARGUMENT...]}",
 		Short: "Run a command and show its cryptographic operations",
-		Long: `Trace runs a command and shows the cryptographic operations of it, and of all
-that it starts, while they happen: TLS and SSH handshakes at its sockets, and
-whatever the libraries that it loads report. With --pid it watches processes
-that run already, until it is interrupted or they end; a line reports when it has
-begun. Neither the agent nor a log is needed or used.
+		Long: `Trace runs a command and shows the cryptographic operations of the command and
+its children while they happen: TLS and SSH handshakes at their sockets, and the
+operations that their libraries report. With --pid it watches running processes,
+until it is interrupted or they end; a line reports when it has begun. It needs
+neither the agent nor a log.
 
 The command has the standard input and output, the terminal, the user and the
-environment of crauctl. What trace shows goes to standard error, or to the file
-that --output-file names. Trace ends when the command and all that it has
-started have ended; if the command alone has ended, Control-C ends trace, and
-what is left runs on.
+environment of crauctl. Trace writes to standard error, or to the file of
+--output-file. It ends when the command and all its children have ended; if only
+children are left, Control-C ends trace, and they continue to run.
 
 Trace needs root, or the capabilities CAP_BPF and CAP_PERFMON, on kernels
-before 6.6 CAP_SYS_ADMIN as well.
+before 6.6 also CAP_SYS_ADMIN.
 
 Exit status:
   that of the command; 128 and the signal if one has ended it
   2    bad usage
-  125  trace itself has failed, or may not trace
+  125  trace failed, or is not authorised
   126  the command cannot be executed
-  127  there is no such command
+  127  the command does not exist
   130  interrupted, with --pid
 `,
 		Example: `  sudo crauctl trace -- curl -s https://localhost
