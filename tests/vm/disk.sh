@@ -1,20 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# disk.sh BASE STAGE CACHE DISK [MODULES]: makes the machine's DISK of BASE, with
-# what is below STAGE installed as a package would do it, and MODULES of another
-# kernel. The caller made a new mount namespace.
+# disk.sh BASE STAGE CACHE DISK [MODULES]: makes the machine's DISK from BASE, the
+# files below STAGE, installed as by a package, and MODULES of another kernel. It
+# must run in a new mount namespace.
 set -eu
 base=$1 stage=$2 cache=$3 disk=$4 modules=${5:-}
 
-# The base stays as it is: changes go to memory.
+# The base is not changed: changes are in memory.
 work=$(mktemp -d)
 trap 'umount --recursive "$work"; rmdir "$work"' EXIT
 mount -t tmpfs -o mode=755 changes "$work"
 mkdir "$work"/{upper,work,base}
 mount -t overlay overlay -o "lowerdir=$base,upperdir=$work/upper,workdir=$work/work,xino=on" "$work/base"
-# setfiles passes over a file system of its own that has no labels from the host,
-# hence a folder in one, and over devices other than the first, hence xino.
+# setfiles skips mounted file systems without labels of the host, hence a directory
+# in one, and devices other than the first, hence xino.
 root=$work/base/root
 mount -t proc proc "$root/proc"
 
@@ -23,7 +23,7 @@ if [ -n "$modules" ]; then
 fi
 tar -C "$stage" --owner=0 --group=0 -c . | tar -C "$root" --no-overwrite-dir --keep-directory-symlink -x
 chroot "$root" systemd-sysusers
-# The publishers are the host's, with the machine's libraries.
+# The publishers were built on the host, and use the machine's libraries.
 for program in handshake replay; do
 	chroot "$root" "/opt/test/bin/$program" --help >/dev/null || {
 		echo "what is built here does not run with the libraries of Debian 12: please run this on Debian 12"
@@ -34,14 +34,13 @@ mapfile -t units < <(find "$stage" -name 'crypto-auditing-*.service' -printf '%f
 chroot "$root" systemctl preset "${units[@]}"
 chroot "$root" systemctl enable tests.service
 
-# The policy that was built last is taken if nothing in it has changed, and its
-# file is whole.
+# The last policy is reused if its sources have not changed and its file is intact.
 key=$(cat selinux/crypto_auditing.* "$0" | sha256sum | cut -c 1-16)
 policy=$cache/$(basename "$base")-policy-$key.tar
 if ! (cd "$cache" && sha256sum --check --status "$policy.sum"); then
 	mkdir "$root/var/tmp/selinux"
 	cp selinux/crypto_auditing.* "$root/var/tmp/selinux"
-	# The kernel is an old one, for which the policy has a boolean.
+	# The policy has a boolean for old kernels such as the machine's.
 	chroot "$root" sh -euc '
 		cd /var/tmp/selinux
 		make -s -f /usr/share/selinux/devel/Makefile crypto_auditing.pp

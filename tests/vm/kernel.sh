@@ -1,19 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# kernel.sh FOLDER BASE SUITE: gets the newest kernel of a Debian suite for the
-# machine with that BASE, unless it is there. In FOLDER are then vmlinuz, initrd and
+# kernel.sh DIRECTORY BASE SUITE: gets the newest kernel of a Debian suite for the
+# machine with BASE, unless DIRECTORY exists. It then has vmlinuz, initrd and
 # modules/VERSION.
 set -eu
-folder=$1 base=$2 suite=$3
-[ -e "$folder" ] && exit 0
+directory=$1 base=$2 suite=$3
+[ -e "$directory" ] && exit 0
 PATH=$PATH:/usr/sbin:/sbin
-new=$folder.new
+new=$directory.new
 rm -rf "$new"
 mkdir -p "$new/first" "$new/modules"
 "$(dirname "$0")/../packages.sh" "$new/package" "$suite" amd64 +linux-image-cloud-amd64
 root=$new/package/root
-# Newer packages have them below /usr.
+# Newer packages have the modules below /usr.
 [ -e "$root/lib" ] || ln -s usr/lib "$root/lib"
 version=$(ls "$root/lib/modules")
 depmod -b "$root" "$version"
@@ -36,4 +36,4 @@ done
 mv "$root/lib/modules/$version" "$new/modules/$version"
 mv "$root"/boot/vmlinuz-* "$new/vmlinuz"
 rm -r "$new/first" "$new/package"
-mv "$new" "$folder"
+mv "$new" "$directory"

@@ -2,19 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Tests the installed project on a whole machine: Debian 12 with its own kernel,
-# systemd, bus and audit, SELinux enforcing, in QEMU without hardware help.
-# README.md tells more.
+# systemd, bus and audit, SELinux enforcing, in QEMU without hardware virtualisation.
+# README.md has more.
 #
 #   run.sh                 all tests
-#   run.sh -run PATTERN    some of them
-#   run.sh --permissive    the same, SELinux only saying what it would deny
+#   run.sh -run PATTERN    the tests that match
+#   run.sh --permissive    SELinux only logs denials
 #   run.sh --shell         a shell on the machine
 #   run.sh --backports     with the newest kernel that Debian has for this release
 #   run.sh --everything    with the handshakes of all programs of tests/wire
-#   run.sh --wire PATTERN  with those of the tests in tests/wire that match
+#   run.sh --wire PATTERN  with the tests of tests/wire that match
 #
-# BUILD is meson's folder, VM_TIMEOUT how many seconds the machine may take,
-# XDG_CACHE_HOME where its base is kept.
+# BUILD is meson's directory, VM_TIMEOUT the timeout of the machine in seconds,
+# XDG_CACHE_HOME the directory in which its base is cached.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=$(realpath "${BUILD:-build}")
@@ -43,12 +43,12 @@ fail() {
 PATH=$PATH:/usr/sbin:/sbin
 [ "$(uname -m)" = x86_64 ] || fail "the machine is an x86-64 one, this is $(uname -m)"
 tests/vm/setup.sh
-# Files get owners and labels of the machine, which only the host's root can give.
+# Only root can set the owners and labels of the machine's files.
 [ "$(id -u)" -eq 0 ] || fail "please run as root"
 
 rm -rf "$out"
 mkdir -p "$out" "$cache"
-# Whoever comes second waits.
+# Other runs wait until the disk is made.
 exec 9>"$cache/lock"
 flock 9
 
@@ -59,19 +59,19 @@ if [ -e "$base" ] && ! tests/vm/image.sh --check "$base"; then
 fi
 if [ ! -e "$base" ]; then
 	say "making the base of the machine in $cache, once; some minutes"
-	# What it mounts there goes with it, however it ends.
+	# Its mounts disappear with its namespace, even if it fails.
 	timeout 1500 unshare --mount --propagation private tests/vm/image.sh "$base" 2>&1 |
 		tee "$out/image.log" | sed -un 's/^I: /check-vm:        /p' || {
 		tail -n 30 "$out/image.log" >&2
-		fail "cannot make the base of the machine; everything it said is in $out/image.log"
+		fail "cannot make the base of the machine; the output is in $out/image.log"
 	}
-	# Of other scripts; policies are made quickly.
+	# Removes the bases of other versions of image.sh, and policies, which are built quickly.
 	find "$cache" -mindepth 1 -maxdepth 1 ! -path "$base*" ! -name lock -exec rm -rf {} +
 fi
 
 arguments="-test.timeout ${limit}s" boot=$base processor=Nehalem
 if [ "$kernel" = backports ]; then
-	# QEMU 7.2 emulates cmpxchg16b wrongly, by which newer kernels allocate memory.
+	# QEMU 7.2 emulates cmpxchg16b wrongly, which newer kernels use to allocate memory.
 	boot=$base-backports processor=Nehalem,cx16=off
 	[ -e "$boot" ] || say "getting a newer kernel, once"
 	tests/vm/kernel.sh "$boot" "$base" bookworm-backports >"$out/kernel.log" 2>&1 || {
@@ -98,8 +98,7 @@ CGO_ENABLED=0 go build -o "$stage/opt/test/bin/intruder" ./tests/vm/intruder
 CGO_ENABLED=0 go test -c -tags vm -o "$stage/opt/test/bin/tests" ./tests/vm/guest
 CGO_ENABLED=0 go test -c -o "$stage/opt/test/bin/sockets" ./src/internal/probe/sockets
 CGO_ENABLED=0 go test -c -o "$stage/opt/test/bin/probe" ./src/internal/probe
-# The programs whose handshakes are compared are the host's; what is built for the
-# comparison is built here.
+# The compared programs are those of the host; the others are built here.
 CGO_ENABLED=0 go test -c -o "$stage/opt/test/bin/wire" ./tests/wire
 mkdir "$stage/opt/test/wire" "$stage/opt/test/programs"
 cp -r tests/wire/programs "$stage/opt/test/wire"
@@ -112,7 +111,7 @@ if [ -n "$everything" ]; then
 		cp "$out/$name/debug/$name-pair" "$stage/opt/test/programs"
 	done
 fi
-# Another version to upgrade to.
+# A newer version for the upgrade.
 for program in crauctl crau-agent crau-broker; do
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=99.0' -o "$stage/opt/test/upgrade/$program" "./src/cmd/$program"
 done
@@ -125,12 +124,12 @@ printf 'PATTERN=%s\nARGUMENTS=%s\n' "${pattern:-.}" "$arguments" >"$stage/opt/te
 say "installing them on the machine"
 unshare --mount --propagation private tests/vm/disk.sh "$base" "$stage" "$cache" "$out/disk" ${kernel:+"$boot/modules"} >"$out/install.log" 2>&1 || {
 	tail -n 30 "$out/install.log" >&2
-	fail "cannot make the machine's disk; everything it said is in $out/install.log"
+	fail "cannot make the machine's disk; the output is in $out/install.log"
 }
-# Not the machine that is booted next waits for this one.
+# Other runs need not wait for this machine.
 flock -u 9
 
-# The machine reads the host's files, and cannot write them.
+# The machine can read the host's files, but not write them.
 share=$(mktemp -d)
 mkdir "$share/root"
 # shellcheck disable=SC2016 # $1 is the other shell's
@@ -140,7 +139,7 @@ unshare --mount --propagation private sh -euc '
 	exec /usr/lib/qemu/virtiofsd --socket-path="$1/socket" --rlimit-nofile="$(ulimit -Hn)" -o "source=$1/root" -o cache=always' \
 	sh "$share" >"$out/virtiofsd.log" 2>&1 &
 server=$!
-# The server ends with the machine, if that ran.
+# The server exits with the machine, unless that never started.
 trap 'kill $server 2>/dev/null || :; rmdir "$share/root" && rm -r "$share" || :' EXIT
 until [ -S "$share/socket" ]; do
 	kill -0 $server 2>/dev/null || {
@@ -150,7 +149,7 @@ until [ -S "$share/socket" ]; do
 	sleep 0.1
 done
 
-# A processor with more instructions, which all have to be emulated, is slower.
+# A processor with more instructions would be slower: all of them are emulated.
 memory=$([ -z "$everything" ] && echo 2048 || echo 4096)
 qemu=(qemu-system-x86_64 -accel 'tcg,thread=multi' -cpu "$processor" -smp 2 -m "$memory" -nodefaults -no-user-config -display none -no-reboot
 	-object "memory-backend-memfd,id=memory,size=${memory}M,share=on" -machine memory-backend=memory
@@ -165,12 +164,12 @@ if [ -n "$shell" ]; then
 fi
 
 say "booting, for $limit s at most"
-# Tests talk to the second serial line.
+# The tests write to the second serial line.
 status=0
 timeout --foreground "$limit" "${qemu[@]}" -serial "file:$out/console.log" -serial stdio -append "$parameters systemd.show_status=no" </dev/null |
 	tee "$out/tests.log" | sed -un 's/\r$//; s/^--- \(PASS\|FAIL\|SKIP\): /check-vm: \1 /p' || status=$?
 
-# What the machine wrote, also if it hangs.
+# Copies the machine's logs, even after a timeout.
 e2fsck -p "$out/disk" >/dev/null 2>&1 || :
 for path in journal audit; do
 	debugfs -R "rdump /var/log/$path $out" "$out/disk" >/dev/null 2>&1 || :
@@ -178,7 +177,7 @@ done
 journalctl --directory "$out/journal" --no-pager -o short-monotonic >"$out/journal.txt" 2>/dev/null || :
 case $status in
 0) ;;
-124) say "the machine was not done after $limit s (VM_TIMEOUT)" ;;
+124) say "the machine did not finish within $limit s (VM_TIMEOUT)" ;;
 *) say "QEMU ended with status $status" ;;
 esac
 go run ./tests/vm/result "$out"

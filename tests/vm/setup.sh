@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh [arm64]: installs what the tests in a virtual machine for x86-64, or arm64, need
-# and what is missing.
+# setup.sh [arm64]: installs missing packages for the tests in a virtual machine for x86-64,
+# or for arm64.
 set -eu
 
 missing='' packages=''
@@ -15,7 +15,7 @@ need() { # COMMAND-OR-FILE DEBIAN-PACKAGE
 	packages="$packages $2"
 }
 
-# Those of administrators are in the path of root alone.
+# The commands of administrators are only in root's path.
 PATH=$PATH:/usr/sbin:/sbin
 need mmdebstrap mmdebstrap
 if [ "${1:-}" = arm64 ]; then
@@ -24,7 +24,7 @@ if [ "${1:-}" = arm64 ]; then
 	need /usr/aarch64-linux-gnu/lib/crti.o libc6-dev-arm64-cross
 else
 	need qemu-system-x86_64 qemu-system-x86
-	# The machine's firmware comes with what that recommends.
+	# The machine's firmware is only recommended by the package of QEMU.
 	need /usr/share/seabios/bios-256k.bin seabios
 fi
 need cpio cpio

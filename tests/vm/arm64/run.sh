@@ -6,11 +6,11 @@
 # directory above has more.
 #
 #   run.sh                 all tests
-#   run.sh -run PATTERN    the tests of that name
+#   run.sh -run PATTERN    the tests that match
 #   run.sh --shell         a shell on the machine
 #
-# VM_TIMEOUT is the number of seconds that the machine may take, XDG_CACHE_HOME the place
-# of its base. SUITE is another suite of Debian and KERNEL another kernel package, such as
+# VM_TIMEOUT is the timeout of the machine in seconds, XDG_CACHE_HOME the directory in which
+# its base is cached. SUITE is another suite of Debian and KERNEL another kernel package, such as
 # linux-image-arm64-16k for pages of 16 KiB.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -38,7 +38,7 @@ tests/vm/setup.sh arm64
 [ "$(id -u)" -eq 0 ] || fail "please run as root"
 rm -rf "$out"
 mkdir -p "$out" "$cache"
-# Of those that need the base, the first makes it.
+# The first run makes the base, others wait for it.
 exec 9>"$cache/lock"
 flock 9
 base=$cache/$(cat tests/vm/arm64/base.sh - <<<"$suite $kernel" | sha256sum | cut -c 1-16)
@@ -57,13 +57,13 @@ project=$stage/project
 mkdir -p "$project/ready/bin" "$project/tests/data"
 export GOOS=linux GOARCH=arm64 CGO_ENABLED=0
 go build -o "$project/ready/bin/" ./src/cmd/crau-agent ./src/cmd/crauctl
-# The publishers use the machine's OpenSSL, which may need a newer C library than there is
-# to link with.
+# The publishers use the machine's OpenSSL, which may need a newer C library than that of the
+# cross compiler.
 mkdir "$out/lib"
 ln -s "$base"/root/usr/lib/aarch64-linux-gnu/libssl.so.3 "$out/lib/libssl.so"
 ln -s "$base"/root/usr/lib/aarch64-linux-gnu/libcrypto.so.3 "$out/lib/libcrypto.so"
 ln -s "$base"/root/usr/lib/aarch64-linux-gnu/libgnutls.so.30 "$out/lib/libgnutls.so"
-# The headers of its C library do not fit the one to link with.
+# The headers of the machine's C library do not match that of the cross compiler.
 mkdir "$out/include"
 cp -r "$base"/root/usr/include/{openssl,gnutls,aarch64-linux-gnu/openssl} "$out/include"
 cc=(aarch64-linux-gnu-gcc -O2 "-I$out/include")
@@ -87,8 +87,8 @@ unset GOOS GOARCH CGO_ENABLED
 cp "$base/initrd" "$out/initrd"
 (cd "$stage" && find . | cpio --quiet -o -H newc -R 0:0) >>"$out/initrd"
 
-# Pointers and return addresses are signed, branches have targets: what code for this
-# architecture may meet. Without "impdef" QEMU computes codes by the slow algorithm.
+# Programs for this architecture may sign pointers and return addresses, and mark the targets
+# of branches. Without "impdef" QEMU signs by a slow algorithm.
 qemu=(qemu-system-aarch64 -machine virt -accel 'tcg,thread=multi' -cpu max,pauth-impdef=on,sve=off,lpa2=off -smp 2 -m 3072
 	-nodefaults -no-user-config -display none -no-reboot -kernel "$base/kernel" -initrd "$out/initrd")
 arguments="console=ttyAMA0 rdinit=/init panic=-1 nokaslr mitigations=off"
@@ -102,19 +102,19 @@ timeout --foreground "$limit" "${qemu[@]}" -serial stdio -append "$arguments qui
 	tee "$out/console.log" | sed -un 's/\r$//; s/^\(--- \(PASS\|FAIL\|SKIP\): .*\|=== PACKAGE .*\)/arm64: \1/p' || status=$?
 case $status in
 0) ;;
-124) say "the machine was not done after $limit s (VM_TIMEOUT)" ;;
+124) say "the machine did not finish within $limit s (VM_TIMEOUT)" ;;
 *) say "QEMU ended with status $status" ;;
 esac
 
 sed -i 's/\r$//' "$out/console.log"
 count() { grep -c "$1" "$out/console.log" || :; }
-# What the tests printed that were skipped or failed.
+# Prints the output of skipped and failed tests.
 awk '
 	/^=== (RUN|PACKAGE)/ { if ($3 !~ /\//) text = ""; next }
 	/^--- (FAIL|SKIP)/ { print text $0; text = ""; next }
 	/^--- PASS/ { text = ""; next }
 	{ text = text $0 "\n" }
 	/^(PASS|FAIL|panic: .*)$/ { if (/panic/) print text }' "$out/console.log"
-say "what the machine printed is in $out/console.log: $(count '^--- PASS') passed, $(count '^--- FAIL') failed, $(count '^--- SKIP') skipped"
+say "the output of the machine is in $out/console.log: $(count '^--- PASS') passed, $(count '^--- FAIL') failed, $(count '^--- SKIP') skipped"
 [ "$(count '^--- FAIL')" -eq 0 ] || fail "tests failed"
-[ "$(count '^=== DONE')" -eq 1 ] && [ "$(count '^PASS$')" -eq "$(wc -l <"$stage/tests")" ] || fail "not all tests came to their end"
+[ "$(count '^=== DONE')" -eq 1 ] && [ "$(count '^PASS$')" -eq "$(wc -l <"$stage/tests")" ] || fail "not all tests have finished"

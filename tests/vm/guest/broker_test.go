@@ -18,7 +18,7 @@ import (
 	"crypto-auditing/src/client"
 )
 
-// reply is what a varlink service answers.
+// reply is the reply of a varlink service.
 type reply struct {
 	Error      string
 	Parameters map[string]any
@@ -81,7 +81,7 @@ func TestACallOnTheBusStartsTheBroker(t *testing.T) {
 	}
 }
 
-func TestRealHandshakesAreRecordedAndAskedForOverTheBus(t *testing.T) {
+func TestRealHandshakesAreRecordedAndQueriedOverTheBus(t *testing.T) {
 	running(t)
 	before := flush(t)
 	fire(t, handshake, "--tls", "1.3", "--count", "3")
@@ -100,11 +100,11 @@ func TestRealHandshakesAreRecordedAndAskedForOverTheBus(t *testing.T) {
 		t.Errorf("crauctl shows\n%s", output)
 	}
 	if s := readStatus(t); s.Broker == nil || s.Broker.Version == "" {
-		t.Errorf("the broker says %+v", s.Broker)
+		t.Errorf("the status of the broker is %+v", s.Broker)
 	}
 }
 
-func TestASubscriberIsServedBySignals(t *testing.T) {
+func TestASubscriberReceivesSignals(t *testing.T) {
 	running(t)
 	c := connect(t)
 	s, err := c.Subscribe(t.Context(), client.SubscribeOptions{Name: "vm", Filter: client.Filter{Contexts: []string{"tls::*"}}})
@@ -134,8 +134,8 @@ const opensPerHandshake = 2
 // replayed handshake.
 func opensClient(g *client.Group) bool { return g.Opens && g.Name == "tls::handshake_client" }
 
-// receive takes groups until there are those of so many replayed handshakes. It
-// returns the sequence numbers of some of them.
+// receive receives the groups of a number of replayed handshakes. It returns the
+// sequence numbers of those that open the context of a client.
 func receive(t *testing.T, s *client.Subscription, handshakes int) (sequences []uint64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -177,7 +177,7 @@ func TestAPipeIsPassedThroughTheBus(t *testing.T) {
 		}
 		n++
 		if n == 30*opensPerHandshake {
-			// From here on it is what is recorded now.
+			// The stream continues with events that are recorded now.
 			fireTrace(t, 3)
 		}
 		if n == 33*opensPerHandshake {
@@ -186,7 +186,7 @@ func TestAPipeIsPassedThroughTheBus(t *testing.T) {
 	}
 }
 
-func TestVarlinkIsAnsweredByAgentAndBroker(t *testing.T) {
+func TestAgentAndBrokerAnswerVarlinkCalls(t *testing.T) {
 	running(t)
 	fireTrace(t, 2)
 	for method, path := range map[string]string{
@@ -204,7 +204,7 @@ func TestVarlinkIsAnsweredByAgentAndBroker(t *testing.T) {
 	}
 }
 
-func TestRotateBeginsASegmentAndTheTimerTruncates(t *testing.T) {
+func TestRotateStartsASegmentAndTheTimerTruncates(t *testing.T) {
 	running(t)
 	run(t, "systemctl", "stop", brokerService)
 	write(t, "/etc/crypto-auditing/broker.conf", "[truncate]\nmax_size = \"1B\"\nkeep_free = 0\n")
@@ -232,6 +232,6 @@ func TestRotateBeginsASegmentAndTheTimerTruncates(t *testing.T) {
 	before = segments(t)
 	run(t, "systemctl", "start", truncateService)
 	if after := segments(t); len(after) != 1 || after[0] != before[len(before)-1] {
-		t.Errorf("of %v there are left %v", before, after)
+		t.Errorf("of the segments %v remain %v", before, after)
 	}
 }

@@ -27,7 +27,7 @@ func TestSELinuxIsEnforcing(t *testing.T) {
 	if modules := run(t, "semodule", "-l"); !slices.Contains(strings.Fields(modules), "crypto_auditing") {
 		t.Errorf("the modules are %s", modules)
 	}
-	// Nobody has it switched off for one of our domains.
+	// SELinux also enforces the rules of each domain.
 	if permissive := run(t, "semodule", "-l"); strings.Contains(permissive, "permissive_") {
 		t.Errorf("there are permissive domains:\n%s", permissive)
 	}
@@ -85,18 +85,18 @@ func TestFilesAndSocketsHaveTheirLabels(t *testing.T) {
 			}
 		}
 	}
-	// What the policy says is what is there.
+	// The labels are those of the policy.
 	if wrong := run(t, "restorecon", "-n", "-v", "-R", "/usr/bin", "/run/crypto-auditing", "/var/lib/crypto-auditing", logDir); wrong != "" {
 		t.Errorf("these labels are not those of the policy:\n%s", wrong)
 	}
-	// A timer does so later; a denial fails at the end.
+	// A timer starts it later; a denial makes the run fail at the end.
 	run(t, "systemctl", "start", "systemd-tmpfiles-clean.service")
 }
 
 // intrude runs the intruder as a user, with all capabilities and without any
-// sandbox, so that SELinux alone stops it where the user owns the files. It is
-// labelled as a program by which the service manager enters a domain. intrude
-// returns that domain, and what became of each attempt.
+// sandbox, so that only SELinux denies it the files that the user owns. Its label
+// makes the service manager run it in a domain. intrude returns that domain and the
+// outcome of each attempt.
 func intrude(t *testing.T, label, user string, attempts ...string) (domain string, outcomes map[string]string) {
 	t.Helper()
 	const unit, program = "intruder.service", "/opt/test/bin/intruder"
@@ -109,8 +109,8 @@ func intrude(t *testing.T, label, user string, attempts ...string) (domain strin
 	waitFor(t, "the intruder's report", func() bool {
 		outcomes = map[string]string{}
 		for line := range strings.Lines(run(t, "journalctl", "-u", unit, a.since, "-o", "cat")) {
-			if what, outcome, ok := strings.Cut(strings.TrimSpace(line), " => "); ok {
-				outcomes[what] = outcome
+			if attempt, outcome, ok := strings.Cut(strings.TrimSpace(line), " => "); ok {
+				outcomes[attempt] = outcome
 			}
 		}
 		return len(outcomes) == len(attempts)/2
@@ -122,33 +122,33 @@ func intrude(t *testing.T, label, user string, attempts ...string) (domain strin
 	return typeOf(string(context)), outcomes
 }
 
-// attempts are what an intruder tries in a domain, as a user that owns what it
-// is after.
+// attempts are the actions that an intruder tries in a domain, as the user that owns
+// the files.
 type attempts struct {
 	user string
-	// denied are attempts in pairs. allowed is one that must succeed: the
-	// intruder can do what it tries.
+	// denied has pairs of an action and a path. allowed is one pair that must succeed,
+	// which shows that the intruder works.
 	denied, allowed []string
 }
 
-// check checks that all is denied but what is allowed.
+// check checks that only the allowed attempt succeeds.
 func (a attempts) check(t *testing.T, label, want string) {
 	t.Helper()
 	domain, outcomes := intrude(t, label, a.user, append(slices.Clone(a.denied), a.allowed...)...)
 	if domain != want {
 		t.Fatalf("the intruder is in %s, want %s", domain, want)
 	}
-	for what, outcome := range outcomes {
+	for attempt, outcome := range outcomes {
 		want := "denied"
-		if what == strings.Join(a.allowed, " ") {
+		if attempt == strings.Join(a.allowed, " ") {
 			want = "done"
 		}
 		if outcome != want {
-			t.Errorf("%s by %s: %s, want %s", what, a.user, outcome, want)
+			t.Errorf("%s by %s: %s, want %s", attempt, a.user, outcome, want)
 		}
-		if path, ok := strings.CutPrefix(what, "write "); ok {
+		if path, ok := strings.CutPrefix(attempt, "write "); ok {
 			if _, err := os.Stat(path); err == nil {
-				t.Errorf("%s: there is something now", what)
+				t.Errorf("%s: the file exists", attempt)
 			}
 		}
 	}
@@ -156,13 +156,13 @@ func (a attempts) check(t *testing.T, label, want string) {
 
 const agentUser, brokerUser = "crypto-auditing", "crypto-auditing-broker"
 
-func TestTheServicesAreConfinedAndTheLogIsTheirs(t *testing.T) {
+func TestTheServicesAreConfinedAndTheLogIsProtected(t *testing.T) {
 	running(t)
 	fireTrace(t, 1)
 	flush(t)
 	bus(t, "GetStatus")
 	segment := filepath.Join(logDir, segments(t)[0])
-	// What none of them has to do with.
+	// No service needs access to these.
 	foreign := []string{
 		"read", "/etc/shadow", "list", "/root", "read", "/var/log/audit/audit.log", "list", "/var/log/journal",
 		"write", "/etc/intruder", "write", "/usr/bin/intruder", "write", "/var/lib/intruder", "write", "/var/log/intruder",
@@ -172,12 +172,12 @@ func TestTheServicesAreConfinedAndTheLogIsTheirs(t *testing.T) {
 		label, domain string
 		attempts      attempts
 	}{
-		"the agent, of root's files":          {agentType, agentDomain, attempts{"root", foreign, []string{"read", library}}},
-		"the agent, of the broker's":          {agentType, agentDomain, attempts{brokerUser, []string{"list", "/var/lib/crypto-auditing", "write", "/var/lib/crypto-auditing/intruder"}, []string{"read", library}}},
-		"the broker, of root's files":         {brokerType, brokerDomain, attempts{"root", foreign, []string{"connect", agentPath}}},
-		"the broker, which reads the log":     {brokerType, brokerDomain, attempts{agentUser, []string{"write", logDir + "/intruder"}, []string{"read", segment}}},
-		"a web server, of the agent's files":  {"httpd_exec_t", "httpd_t", attempts{agentUser, []string{"list", logDir, "read", segment, "write", logDir + "/intruder", "connect", agentPath, "connect", brokerPath}, []string{"read", "/etc/passwd"}}},
-		"a web server, of the broker's files": {"httpd_exec_t", "httpd_t", attempts{brokerUser, []string{"list", "/var/lib/crypto-auditing"}, []string{"read", "/etc/passwd"}}},
+		"the agent, root's files":          {agentType, agentDomain, attempts{"root", foreign, []string{"read", library}}},
+		"the agent, the broker's files":    {agentType, agentDomain, attempts{brokerUser, []string{"list", "/var/lib/crypto-auditing", "write", "/var/lib/crypto-auditing/intruder"}, []string{"read", library}}},
+		"the broker, root's files":         {brokerType, brokerDomain, attempts{"root", foreign, []string{"connect", agentPath}}},
+		"the broker, which reads the log":  {brokerType, brokerDomain, attempts{agentUser, []string{"write", logDir + "/intruder"}, []string{"read", segment}}},
+		"a web server, the agent's files":  {"httpd_exec_t", "httpd_t", attempts{agentUser, []string{"list", logDir, "read", segment, "write", logDir + "/intruder", "connect", agentPath, "connect", brokerPath}, []string{"read", "/etc/passwd"}}},
+		"a web server, the broker's files": {"httpd_exec_t", "httpd_t", attempts{brokerUser, []string{"list", "/var/lib/crypto-auditing"}, []string{"read", "/etc/passwd"}}},
 	} {
 		t.Run(name, func(t *testing.T) { c.attempts.check(t, c.label, c.domain) })
 	}

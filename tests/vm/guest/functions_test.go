@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The verifier of this kernel follows less of a program than newer ones.
+// The verifier of this kernel tracks less of a program than newer ones.
 func TestTheKernelAcceptsTheProgramsAtFunctions(t *testing.T) {
 	output, err := exec.Command("/opt/test/bin/probe", "-test.v", "-test.run", "TestTheProgramsAtFunctionsAreAccepted").CombinedOutput()
 	if err != nil || !strings.Contains(string(output), "--- PASS") {
@@ -19,7 +19,7 @@ func TestTheKernelAcceptsTheProgramsAtFunctions(t *testing.T) {
 }
 
 // The confined agent reads the libraries of the machine, attaches to their functions site by
-// site, and writes what unmodified programs do. What it is denied is listed at the end.
+// site, and records unmodified programs. Its denials are listed at the end of the run.
 func TestTheConfinedAgentRecordsByFunctions(t *testing.T) {
 	recording(t, "sources = [\"function\"]\n")
 	waitFor(t, "the agent to attach to both libraries", func() bool {
@@ -40,6 +40,6 @@ func TestTheConfinedAgentRecordsByFunctions(t *testing.T) {
 		}
 	}
 	if text := run(t, "crauctl", "query", "-q", "--count", "--executable", "handshake", "--context", "tls::handshake", "pk::algorithm=rsa"); strings.TrimSpace(text) != "6" {
-		t.Errorf("both sides of 3 handshakes use RSA, the log has %s that do", text)
+		t.Errorf("the log has %s sides of handshakes with RSA, want 6", text)
 	}
 }

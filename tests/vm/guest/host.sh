@@ -1,15 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# host.sh FOLDER COMMAND...: runs a command among the files of the host, which the
-# machine reads through virtiofs, in a FOLDER of the machine. What it writes is in
-# memory. The machine's own files are in /machine. The caller made a new mount
+# host.sh DIRECTORY COMMAND...: runs a command in the root file system of the host,
+# which the machine reads through virtiofs, and in DIRECTORY of the machine. Writes
+# go to memory. The machine's own files are in /machine. It must run in a new mount
 # namespace.
 set -eu
-folder=/machine/$1
+directory=/machine/$1
 shift
 modprobe -a virtiofs overlay
-# SELinux knows the files of the machine alone.
+# Only the files of the machine have labels of SELinux.
 label=context=system_u:object_r:usr_t:s0
 mkdir -p /run/host
 mount -t tmpfs -o "mode=755,$label" changes /run/host
@@ -25,4 +25,4 @@ mount -t tmpfs -o mode=755 run $root/run
 mkdir $root/machine
 mount --bind / $root/machine
 # shellcheck disable=SC2016 # $0 and $@ are the shell's there
-exec chroot $root /bin/sh -c 'cd "$0" && exec "$@"' "$folder" "$@"
+exec chroot $root /bin/sh -c 'cd "$0" && exec "$@"' "$directory" "$@"

@@ -19,9 +19,9 @@ func TestTheInventoryAnswersInItsDomain(t *testing.T) {
 		run(t, "systemctl", "stop", inventoryService)
 		_, _ = try("crauctl", "subscriptions", "delete", "--user", "crypto-auditing-inventory", "inventory")
 	})
-	// It reads from its domain what the kernel uses.
+	// In its domain it can read which cryptography the kernel uses.
 	run(t, "modprobe", "wireguard")
-	// By a method, and through a pipe.
+	// One answer is the result of a method, others come through a pipe.
 	sums := run(t, "busctl", "--timeout=90", "call", "org.crypto_auditing.Inventory", "/org/crypto_auditing/Inventory",
 		"org.crypto_auditing.Inventory", "Summarize", "asa{sv}", "1", "executable", "0")
 	if !strings.Contains(sums, `"executable" s "replay"`) {

@@ -10,7 +10,7 @@ func TestAKilledAgentIsRestartedAndTheLogContinues(t *testing.T) {
 	running(t)
 	start := flush(t)
 	fireTrace(t, 10)
-	// Until it is written a killed agent has nothing to show for it.
+	// A killed agent loses what it has not written.
 	flush(t)
 	process := property(t, agentService, "MainPID")
 	run(t, "systemctl", "kill", "--signal=KILL", "--kill-who=main", agentService)
@@ -19,7 +19,7 @@ func TestAKilledAgentIsRestartedAndTheLogContinues(t *testing.T) {
 	})
 	fired := fireTrace(t, 10)
 	if s := readStatus(t); s.Hits != fired || lost(s.Lost) != 0 {
-		t.Errorf("recorded %d of %d hits after the restart, lost are %+v", s.Hits, fired, s.Lost)
+		t.Errorf("recorded %d of %d hits after the restart, the losses are %+v", s.Hits, fired, s.Lost)
 	}
 	if n := handshakesAfter(t, start); n != 20 {
 		t.Errorf("the log shows %d of 20 handshakes", n)
@@ -34,7 +34,7 @@ func TestACleanStopWritesAllProbedEvents(t *testing.T) {
 	reload(t, both()+"coalesce_window = \"1m\"\n")
 	bus(t, "GetStatus")
 	fired := fireTrace(t, 20)
-	// It would call the agent back.
+	// The broker would start the agent again.
 	run(t, "systemctl", "stop", brokerService)
 	if recorded, lost := a.stop(t); recorded-before.Hits != fired || lost != 0 {
 		t.Errorf("recorded %d of %d hits, lost %d", recorded-before.Hits, fired, lost)

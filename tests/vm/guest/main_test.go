@@ -2,8 +2,8 @@
 
 //go:build vm
 
-// Package guest tests the installed project on a machine of its own, as its
-// root. It runs there, see tests.service; what the host does is in run.sh.
+// Package guest tests the installed project on a virtual machine, as root. It runs
+// there (tests.service); the host's part is run.sh.
 package guest
 
 import (
@@ -24,8 +24,8 @@ import (
 	throwaway "crypto-auditing/tests/machine"
 )
 
-// patience bounds everything that a test waits for. The machine's hardware is
-// emulated, and the host may be busy.
+// patience is the timeout of each wait. The machine's hardware is emulated, and the
+// host may be busy.
 const patience = 90 * time.Second
 
 const (
@@ -57,13 +57,13 @@ var kernel = flag.String("kernel", debian12, "the version of the machine's kerne
 // debian12 is the kernel that Debian 12 came with.
 const debian12 = "6.1"
 
-// old reports whether the kernel is without uprobe_multi, which came with 6.6.
+// old reports whether the kernel lacks uprobe_multi, which came with 6.6.
 func old() bool { return *kernel == debian12 }
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if !old() {
-		// The policy was installed for the old one.
+		// The policy was installed for the old kernel.
 		if output, err := exec.Command("setsebool", "crypto_auditing_agent_perf_events=0").CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "setsebool: %v\n%s", err, output)
 			os.Exit(1)
@@ -90,8 +90,8 @@ func try(arguments ...string) (string, error) {
 	return string(output), err
 }
 
-// follow runs tests of another program, which must pass. It logs every line that they print,
-// at once, and passes it to each.
+// follow runs the tests of another program, which must pass. It logs each line of their output
+// immediately, and passes it to each.
 func follow(t *testing.T, command *exec.Cmd, each func(line string)) {
 	t.Helper()
 	output, err := command.StdoutPipe()
@@ -103,7 +103,7 @@ func follow(t *testing.T, command *exec.Cmd, each func(line string)) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(output)
-	lines.Buffer(nil, 64<<20) // what was recorded instead is one line
+	lines.Buffer(nil, 64<<20) // a failed test prints everything recorded in one line
 	for lines.Scan() {
 		t.Log(lines.Text())
 		each(lines.Text())
@@ -142,9 +142,9 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 
 // agent is the installed agent since a test began.
 type agent struct {
-	cursor string // where the journal ended then
-	// since is when that was, for journalctl, which passes over the first of what
-	// it chooses by unit after a cursor (systemd 252).
+	cursor string // the end of the journal at that time
+	// since is that time as an option of journalctl, which skips the first matching
+	// entry of a unit after a cursor (systemd 252).
 	since string
 }
 
@@ -173,7 +173,7 @@ func installed(t *testing.T, config string, units ...string) *agent {
 // begin returns the agent as it is now.
 func begin(t *testing.T) *agent {
 	t.Helper()
-	// What was sent to the journal before is in it then.
+	// Makes the journal read all earlier messages.
 	run(t, "journalctl", "--sync")
 	now := time.Now()
 	a := &agent{since: fmt.Sprintf("--since=@%d.%06d", now.Unix(), now.Nanosecond()/1000)}
@@ -215,9 +215,8 @@ func recording(t *testing.T, config string, units ...string) *agent {
 // both is a configuration that records both publishers.
 func both() string { return libraries(library, handshake) }
 
-// running is an agent that records both publishers. It is that of the test
-// before, if it can be: starting one takes long here, as the kernel checks its
-// programs.
+// running returns an agent that records both publishers. It reuses the running agent
+// if it can: a start takes long, because the kernel verifies the agent's BPF programs.
 func running(t *testing.T) *agent {
 	t.Helper()
 	config, _ := os.ReadFile("/etc/crypto-auditing/agent.conf")
@@ -239,7 +238,7 @@ func reload(t *testing.T, config string) {
 	run(t, "systemctl", "reload", agentService)
 }
 
-// flush has everything written that was fired, and returns the cursor behind.
+// flush writes all fired events to the log and returns the cursor after them.
 func flush(t *testing.T) string {
 	t.Helper()
 	return strings.TrimSpace(run(t, "crauctl", "flush"))
@@ -261,9 +260,9 @@ func active(t *testing.T, unit string) bool {
 	return property(t, unit, "ActiveState") == "active"
 }
 
-// said reports whether a line that the agent wrote to the journal since the
+// journalHas reports whether a line that the agent wrote to the journal since the
 // test began contains all texts.
-func (a *agent) said(t *testing.T, texts ...string) bool {
+func (a *agent) journalHas(t *testing.T, texts ...string) bool {
 	t.Helper()
 	for line := range strings.Lines(run(t, "journalctl", "-u", agentService, a.since, "-o", "cat")) {
 		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
@@ -273,7 +272,7 @@ func (a *agent) said(t *testing.T, texts ...string) bool {
 	return false
 }
 
-// fire runs a publisher and returns how many hits that were.
+// fire runs a publisher and returns the number of its hits.
 func fire(t *testing.T, publisher ...string) (hits int) {
 	t.Helper()
 	return parseHits(t, run(t, publisher...))
@@ -283,18 +282,18 @@ func parseHits(t *testing.T, output string) (hits int) {
 	t.Helper()
 	var values int
 	if _, err := fmt.Sscanf(output, "hits %d values %d", &hits, &values); err != nil || hits == 0 {
-		t.Fatalf("the publisher says %q", output)
+		t.Fatalf("the publisher printed %q", output)
 	}
 	return hits
 }
 
-// fireTrace replays recorded handshakes and returns how many hits that were.
+// fireTrace replays recorded handshakes and returns the number of hits.
 func fireTrace(t *testing.T, handshakes int) (hits int) {
 	t.Helper()
 	return fire(t, replay, "--library", library, "--fresh-ids", "--count", strconv.Itoa(handshakes), trace)
 }
 
-// status is what crauctl tells of the agent.
+// status is the output of crauctl status.
 type status struct {
 	Version        string
 	Profile        string
@@ -314,7 +313,7 @@ type loss struct {
 	Hits   int
 }
 
-// readStatus asks agent and broker, after a flush.
+// readStatus returns the status of agent and broker after a flush.
 func readStatus(t *testing.T) (s status) {
 	t.Helper()
 	flush(t)
@@ -333,8 +332,8 @@ func lost(losses []loss) (hits int) {
 	return hits
 }
 
-// stop stops the service and returns what its runs recorded, and lost, since
-// the test began: what they said when they stopped.
+// stop stops the service and returns the hits that its runs recorded and lost since
+// the test began, by the totals that they logged when they stopped.
 func (a *agent) stop(t *testing.T) (recorded, lost int) {
 	t.Helper()
 	run(t, "systemctl", "stop", agentService)
@@ -369,11 +368,10 @@ func segments(t *testing.T) (names []string) {
 	return names
 }
 
-// handshakesAfter returns how many handshakes of replayed traces are in the log
-// behind a cursor.
+// handshakesAfter returns the number of replayed handshakes in the log after a cursor.
 func handshakesAfter(t *testing.T, cursor string) int {
 	t.Helper()
-	const perHandshake = 4 // how often each is named
+	const perHandshake = 4 // the times that the name is printed
 	output, _ := try("crauctl", "query", "--directory", logDir, "--after-cursor", cursor)
 	return strings.Count(output, "tls::handshake") / perHandshake
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// matrix tells with which programs of the host handshakes are compared.
+// matrix selects the programs of the host whose handshakes are compared.
 var matrix = flag.String("matrix", "core", "compare handshakes of the programs \"core\" or \"all\", or run the tests of tests/wire that match a `PATTERN`")
 
 // The tests of tests/wire whose handshakes are compared with what programs report.
@@ -23,7 +23,7 @@ const (
 		"ThroughATunnel|BeganInPlaintext|ThroughAProxy|OfAScanner"
 )
 
-// core lists what is compared in any case.
+// core returns the names of the tests that "core" and "all" must run.
 func core() (names []string) {
 	for test, programs := range map[string][]string{
 		"TestHandshakesOfTLSProgramsAreRecorded": {
@@ -39,15 +39,15 @@ func core() (names []string) {
 	return append(names, "TestAGoProgramIsRecordedWithPostQuantumGroups")
 }
 
-// Programs of the host run on this kernel, where the agent attaches to other places than on
-// the host, and must come to the same.
+// Programs of the host run on this kernel, where the agent uses another front end than on the
+// host. The results must be the same.
 func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 	arguments := []string{
 		"--mount", "--propagation", "private", "/opt/test/bin/host.sh", "/opt/test/wire", "../bin/wire",
 		"-test.v", "-test.timeout", "3h", "-patience", "5m", "-programs", "/machine/opt/test/programs", "-front-end", "trampoline",
 	}
 	if *matrix != "core" {
-		// What compiles code at run time writes it to memory that it then executes.
+		// Programs that compile code at run time execute memory that they have written.
 		run(t, "setsebool", "allow_execmem=1", "allow_execstack=1", "allow_execmod=1")
 	}
 	switch *matrix {
@@ -58,10 +58,10 @@ func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 	default:
 		arguments = append(arguments, "-test.run", *matrix, "-everything")
 	}
-	// Not another agent beside.
+	// Only the agents of the tests must run.
 	run(t, "systemctl", "stop", agentService, brokerService)
 	command := exec.Command("unshare", arguments...)
-	verdicts, said := map[string]string{}, map[string][]string{}
+	verdicts, output := map[string]string{}, map[string][]string{}
 	verdict := regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+)`)
 	current := regexp.MustCompile(`^=== (?:RUN|NAME|CONT)\s+(\S+)`)
 	running := ""
@@ -71,7 +71,7 @@ func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 		} else if m := current.FindStringSubmatch(line); m != nil {
 			running = m[1]
 		} else {
-			said[running] = append(said[running], line)
+			output[running] = append(output[running], line)
 		}
 	})
 	if len(verdicts) == 0 {
@@ -85,7 +85,7 @@ func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 	release := strings.TrimSpace(run(t, "uname", "-r"))
 	for name, v := range verdicts {
 		t.Run(release+"/trampoline/"+name, func(t *testing.T) {
-			text := strings.Join(said[name], "\n")
+			text := strings.Join(output[name], "\n")
 			// The machine with the newer kernel has no such instruction.
 			if v == "SKIP" && !old() && strings.Contains(text, "cmpxchg16b") {
 				t.Skip(text)

@@ -14,18 +14,18 @@ import (
 )
 
 // The confined opener opens a library that is only in another mount namespace, and the
-// confined agent attaches to it. What they are denied is listed at the end.
+// confined agent attaches to it. Their denials are listed at the end of the run.
 func TestALibraryInAContainerIsRecorded(t *testing.T) {
-	const folder = "/usr/lib/contained"
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	const directory = "/usr/lib/contained"
+	if err := os.MkdirAll(directory, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.Remove(folder) })
+	t.Cleanup(func() { os.Remove(directory) })
 	recording(t, libraries(library)+"discover_processes = true\n")
 	run(t, "systemctl", "start", "crypto-auditing-opener.socket")
 	t.Cleanup(func() { run(t, "systemctl", "stop", "crypto-auditing-opener.socket", "crypto-auditing-opener.service") })
-	c := exec.Command("unshare", "--mount", "sh", "-euc", "mount -t tmpfs -o mode=755,rootcontext=system_u:object_r:lib_t:s0 none "+folder+
-		"; cat "+library+" >"+folder+"/libssl.so.77; chmod 644 "+folder+"/libssl.so.77; exec "+replay+" --commands --library "+folder+"/libssl.so.77 "+trace)
+	c := exec.Command("unshare", "--mount", "sh", "-euc", "mount -t tmpfs -o mode=755,rootcontext=system_u:object_r:lib_t:s0 none "+directory+
+		"; cat "+library+" >"+directory+"/libssl.so.77; chmod 644 "+directory+"/libssl.so.77; exec "+replay+" --commands --library "+directory+"/libssl.so.77 "+trace)
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ func TestALibraryInAContainerIsRecorded(t *testing.T) {
 	flush(t)
 	for _, l := range readStatus(t).Libraries {
 		if strings.HasSuffix(l.Path, "/libssl.so.77") && l.Hits != 3*28 {
-			t.Errorf("recorded are %d hits, want %d", l.Hits, 3*28)
+			t.Errorf("%d hits are recorded, want %d", l.Hits, 3*28)
 		}
 	}
 }

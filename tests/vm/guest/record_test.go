@@ -28,20 +28,19 @@ func TestTheMachineHasTheExpectedConfiguration(t *testing.T) {
 			t.Errorf("%s is %s", unit, state)
 		}
 	}
-	// The services of the distribution's policy and of this project, all of them.
 	if failed := run(t, "systemctl", "--failed", "--no-legend", "--plain"); strings.Contains(failed, "crypto-auditing") {
 		t.Errorf("units have failed at boot:\n%s", failed)
 	}
 	boot := run(t, "journalctl", "-b", "-u", agentService, "-o", "cat")
 	if !strings.Contains(boot, "recording (log_dir=") {
-		t.Errorf("the agent did not begin at boot:\n%s", boot)
+		t.Errorf("the agent did not start at boot:\n%s", boot)
 	}
 }
 
 func TestACallOnItsSocketStartsTheAgent(t *testing.T) {
 	prepared(t, both())
 	if active(t, agentService) {
-		t.Fatal("the agent runs before anybody called")
+		t.Fatal("the agent runs before the call")
 	}
 	r := call(t, agentPath, "org.cryptoauditing.Agent.GetStatus")
 	if s, _ := r.Parameters["status"].(map[string]any); r.Error != "" || s["directory"] != logDir {
@@ -84,7 +83,7 @@ func TestTheAgentRecordsAsAnUnprivilegedUser(t *testing.T) {
 	}
 }
 
-func TestTheKernelAttachesAsItCanAndNothingIsLost(t *testing.T) {
+func TestTheAgentAttachesByTheProfileOfTheKernelAndLosesNothing(t *testing.T) {
 	profile, reason := "uprobe_multi", "by uprobe_multi"
 	if old() {
 		profile, reason = "perf_event", "by perf-event uprobes: the kernel is older than 6.6"
@@ -106,13 +105,13 @@ func TestTheKernelAttachesAsItCanAndNothingIsLost(t *testing.T) {
 	}
 	seen, recorded := after.HitsSeen-before.HitsSeen, after.Hits-before.Hits
 	if seen != fired || recorded != fired || lost(after.Lost) != lost(before.Lost) {
-		t.Errorf("of %d hits the kernel saw %d, %d were recorded, lost are %+v", fired, seen, recorded, after.Lost)
+		t.Errorf("of %d hits the kernel saw %d, %d were recorded, the losses are %+v", fired, seen, recorded, after.Lost)
 	}
 	if leases := strings.Count(run(t, "cat", "/proc/locks"), "LEASE  ACTIVE    READ"); leases != 2 {
 		t.Errorf("there are %d leases on the libraries, want 2", leases)
 	}
 	if text := run(t, "crauctl", "status"); !strings.Contains(text, reason) {
-		t.Errorf("crauctl status does not say how it attaches:\n%s", text)
+		t.Errorf("crauctl status does not show how the agent attaches:\n%s", text)
 	}
 }
 
@@ -130,7 +129,7 @@ func TestRateLimitLossesAreCounted(t *testing.T) {
 	}
 	seen, recorded := after.HitsSeen-before.HitsSeen, after.Hits-before.Hits
 	if limited == 0 || seen != fired || recorded+limited != fired || lost(after.Lost)-lost(before.Lost) != limited {
-		t.Errorf("of %d hits the kernel saw %d, %d were recorded, lost are %+v", fired, seen, recorded, after.Lost)
+		t.Errorf("of %d hits the kernel saw %d, %d were recorded, the losses are %+v", fired, seen, recorded, after.Lost)
 	}
 	if text := run(t, "crauctl", "status"); !strings.Contains(text, "rate-limit (kernel)") {
 		t.Errorf("crauctl status does not show the reason:\n%s", text)
@@ -138,9 +137,9 @@ func TestRateLimitLossesAreCounted(t *testing.T) {
 	if text := run(t, "crauctl", "query", "--directory", logDir, "--after-cursor", cursor); !strings.Contains(text, "rate-limit") {
 		t.Error("the log does not have the loss")
 	}
-	// It says the same when it stops.
+	// The totals that it logs when it stops are the same.
 	if _, lost := a.stop(t); lost != limited {
-		t.Errorf("it says that %d hits are lost, not %d", lost, limited)
+		t.Errorf("the agent logged the loss of %d hits, want %d", lost, limited)
 	}
 }
 
@@ -154,8 +153,8 @@ func TestTheLogIsWrittenWithoutIoUring(t *testing.T) {
 	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
 		t.Errorf("recorded %d of %d hits, lost %d", recorded, fired, lost)
 	}
-	if !a.said(t, "written without io_uring") {
-		t.Error("the agent does not tell of it")
+	if !a.journalHas(t, "written without io_uring") {
+		t.Error("the agent does not log that io_uring is not used")
 	}
 	run(t, "crauctl", "verify", "--directory", logDir)
 	if n := handshakesAfter(t, "oldest"); n != 20 {
@@ -163,34 +162,35 @@ func TestTheLogIsWrittenWithoutIoUring(t *testing.T) {
 	}
 }
 
-func TestWithoutItsDropInTheAgentNamesTheRemedy(t *testing.T) {
+func TestWithoutItsDropInTheAgentReportsTheRemedy(t *testing.T) {
 	if !old() {
 		t.Skip("this kernel needs no drop-in")
 	}
 	a := installed(t, both())
 	if _, err := try("systemctl", "start", agentService); err == nil {
-		t.Fatal("the agent starts without the capability that this kernel demands")
+		t.Fatal("the agent starts without the capability that this kernel requires")
 	}
-	if !a.said(t, oldKernels, dropIns) {
-		t.Error("the journal does not say what to do")
+	if !a.journalHas(t, oldKernels, dropIns) {
+		t.Error("the journal does not have the remedy")
 	}
-	// It is tried again and again, and asked meanwhile.
+	// Reading the status again gives the same result.
 	for range 2 {
 		if text, err := try("crauctl", "status"); err == nil || !strings.Contains(text, oldKernels) || !strings.Contains(text, dropIns) {
-			t.Errorf("crauctl status does not say what to do: %v\n%s", err, text)
+			t.Errorf("crauctl status does not print the remedy: %v\n%s", err, text)
 		}
 	}
-	// What it says, done.
+	// Applies the remedy.
 	run(t, "install", "-D", "-m", "644", "-t", dropIns, oldKernels)
 	run(t, "systemctl", "daemon-reload")
 	run(t, "systemctl", "restart", agentService)
 	fired := fireTrace(t, 10)
 	if s := readStatus(t); s.Hits != fired || lost(s.Lost) != 0 {
-		t.Errorf("recorded %d of %d hits, lost are %+v", s.Hits, fired, s.Lost)
+		t.Errorf("recorded %d of %d hits, the losses are %+v", s.Hits, fired, s.Lost)
 	}
 }
 
-// By the other front end than where functions of the kernel cannot be traced.
+// On this machine the front end is the one at functions of the kernel, which not all hosts
+// have.
 func TestTheConfinedAgentRecordsHandshakesAtSockets(t *testing.T) {
 	recording(t, "sources = [\"usdt\", \"wire\"]\n")
 	server := httptest.NewTLSServer(http.NotFoundHandler())

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// The machine's kernel attaches programs to functions, other than those that the
-// tests usually run on.
+// The machine's kernel can attach programs to its functions, in contrast to those on
+// which the tests usually run.
 func TestConnectionsAreSeenAtTheFunctionsOfTheKernel(t *testing.T) {
 	command := exec.Command("/opt/test/bin/sockets", "-test.v")
 	command.Env = append(os.Environ(), "SOCKETS_FRONT_END=trampoline")

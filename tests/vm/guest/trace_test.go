@@ -14,10 +14,10 @@ import (
 	"testing"
 )
 
-// clientVariable has a test be a client of the server at its address.
+// clientVariable makes TestATracedClient a client of the server at the address.
 const clientVariable = "TRACE_CLIENT"
 
-// TestATracedClient is no test but the program that TestATraceFollowsProcesses runs.
+// TestATracedClient is the program that TestATraceFollowsProcesses runs, not a test.
 func TestATracedClient(t *testing.T) {
 	address := os.Getenv(clientVariable)
 	if address == "" {
@@ -30,11 +30,11 @@ func TestATracedClient(t *testing.T) {
 	c.Close()
 }
 
-// The machine's kernel attaches site by site, and at functions.
+// The machine's kernel attaches site by site, and at its functions.
 func TestATraceFollowsProcesses(t *testing.T) {
 	server := httptest.NewTLSServer(nil)
 	defer server.Close()
-	// The kernel checks all programs of all sources, which takes a while here.
+	// The kernel verifies the BPF programs of all sources, which takes long here.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, "crauctl", "trace", "-o", "cat", "--", "sh", "-c",
@@ -47,6 +47,6 @@ func TestATraceFollowsProcesses(t *testing.T) {
 	output := string(out)
 	// Each side of the recorded handshake begins twice. The server is not traced.
 	if n := strings.Count(output, "tls::handshake"); n != 5 || strings.Count(output, "transport=tcp") != 1 {
-		t.Errorf("seen are %d handshakes:\n%s", n, output)
+		t.Errorf("the trace has %d handshakes:\n%s", n, output)
 	}
 }

@@ -36,8 +36,8 @@ func TestAnUpgradeInPlaceLosesNothing(t *testing.T) {
 	before := readStatus(t)
 	sockets := map[string]uint64{agentPath: inode(t, agentPath), brokerPath: inode(t, brokerPath)}
 
-	// As a package does it: each file gets its final name when it is complete,
-	// and its label; then what runs is started anew.
+	// As by a package: each file gets its final name when it is complete, and its
+	// label; then the running services are restarted.
 	for _, program := range []string{"crau-agent", "crau-broker", "crauctl"} {
 		path := "/usr/bin/" + program
 		run(t, "install", "/opt/test/upgrade/"+program, path+".new")
@@ -64,7 +64,7 @@ func TestAnUpgradeInPlaceLosesNothing(t *testing.T) {
 		t.Errorf("after the upgrade agent and broker are %s and %+v", now.Version, now.Broker)
 	}
 	if store, _, _ := strings.Cut(before.Newest, "-"); !strings.HasPrefix(now.Newest, store+"-") || now.Newest <= before.Newest {
-		t.Errorf("the log went on from %s to %s", before.Newest, now.Newest)
+		t.Errorf("the log continued from %s to %s", before.Newest, now.Newest)
 	}
 	// Sequence numbers have no gap.
 	last := uint64(0)
@@ -81,7 +81,7 @@ func TestAnUpgradeInPlaceLosesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	if now.Hits != fired || lost(now.Lost) != 0 {
-		t.Errorf("recorded %d of %d hits after the upgrade, lost are %+v", now.Hits, fired, now.Lost)
+		t.Errorf("recorded %d of %d hits after the upgrade, the losses are %+v", now.Hits, fired, now.Lost)
 	}
 	run(t, "crauctl", "verify", "--directory", logDir)
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command intruder tries what it is told and says what became of it: "read
-// FILE", "write FILE" (which makes the file) and "connect SOCKET",
-// in pairs on the command line. It does no harm where it succeeds but for the
-// files it makes. The tests run it in the domains of the services, as if those
-// had been taken over, and what it is denied is denied on purpose.
+// Command intruder tries the actions on its command line, and prints their outcomes:
+// "read FILE", "list DIRECTORY", "write FILE" (which makes the file) and "connect
+// SOCKET". It changes nothing except the files that it makes. The tests run it in the
+// domains of the services, as if those had been taken over, to be denied access.
 package main
 
 import (
@@ -18,17 +17,17 @@ import (
 
 func main() {
 	for i := 1; i+1 < len(os.Args); i += 2 {
-		what, path := os.Args[i], os.Args[i+1]
-		fmt.Printf("%s %s => %s\n", what, path, outcome(what, path))
+		action, path := os.Args[i], os.Args[i+1]
+		fmt.Printf("%s %s => %s\n", action, path, outcome(action, path))
 	}
-	// Until it is killed, so that one can look in which domain it is.
+	// The test reads its domain before it ends it.
 	time.Sleep(time.Hour)
 }
 
-// outcome tries one thing.
-func outcome(what, path string) string {
+// outcome tries an action and returns its outcome.
+func outcome(action, path string) string {
 	var err error
-	switch what {
+	switch action {
 	case "read":
 		_, err = os.ReadFile(path)
 	case "list":
@@ -41,7 +40,7 @@ func outcome(what, path string) string {
 			c.Close()
 		}
 	default:
-		return "what?"
+		return "unknown action"
 	}
 	switch {
 	case err == nil:

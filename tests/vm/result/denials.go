@@ -10,25 +10,25 @@ import (
 	"strings"
 )
 
-// intruder is the program that tries what it may not, so that it is denied.
+// intruder marks the denials of the program that tries forbidden actions.
 const intruder = `comm="intruder"`
 
-// denial is something that SELinux did not allow.
+// denial is an access that SELinux denied, or an error that it reported.
 type denial struct {
 	line string
-	// source, target and class are empty for errors that are no denials.
+	// source, target and class are empty for errors.
 	source, target, class string
 	permissions           []string
 }
 
-// denials are those of a run.
+// denials are the denials of a run.
 type denials struct {
-	ours    []denial
-	purpose int      // how many were tried on purpose
-	others  []denial // of the distribution's own programs among themselves
+	ours     []denial
+	expected int      // the number of the intruder's denials
+	others   []denial // of programs of the distribution, unrelated to the project
 }
 
-// parseDenials finds what was denied in an audit log.
+// parseDenials returns the denials in an audit log.
 func parseDenials(audit string) (found denials) {
 	serial := regexp.MustCompile(`audit\([0-9.]+:[0-9]+\)`)
 	permissions := regexp.MustCompile(`denied +\{ ([^}]*) \}`)
@@ -50,7 +50,7 @@ func parseDenials(audit string) (found denials) {
 		}
 		switch {
 		case strings.Contains(line, intruder):
-			found.purpose++
+			found.expected++
 		case concernsUs(line):
 			found.ours = append(found.ours, d)
 		default:
@@ -60,8 +60,8 @@ func parseDenials(audit string) (found denials) {
 	return found
 }
 
-// concernsUs reports whether a denial has to do with the project's domains,
-// types, files or programs.
+// concernsUs reports whether a denial concerns the project's domains, types, files or
+// programs.
 func concernsUs(line string) bool {
 	for _, mark := range []string{
 		"crypto_auditing", "crypto-auditing", "cryptoauditing", "crau_", "crauctl_",
@@ -92,7 +92,7 @@ func typeOf(line, name string) string {
 	return parts[2]
 }
 
-// hint returns denials as rules that would allow them, as audit2allow(1) does.
+// hint returns the rules that would allow denials, as audit2allow(1) does.
 func hint(all []denial) string {
 	rules := map[string][]string{}
 	for _, d := range all {

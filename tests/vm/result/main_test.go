@@ -17,7 +17,7 @@ const (
 	// As the audit daemon writes them.
 	own = `type=AVC msg=audit(1795675245.732:31): avc:  denied  { write add_name } for  pid=150 comm="crau-agent" name="x" dev="vda" ino=148 scontext=system_u:system_r:crau_agent_t:s0 tcontext=system_u:object_r:etc_t:s0 tclass=dir permissive=0` + "\n"
 	bus = `type=USER_AVC msg=audit(1795675246.000:32): pid=170 uid=100 auid=4294967295 ses=4294967295 subj=system_u:system_r:system_dbusd_t:s0 msg='avc:  denied  { send_msg } for  scontext=system_u:system_r:crau_broker_t:s0 tcontext=unconfined_u:unconfined_r:unconfined_t:s0 tclass=dbus permissive=0'` + "\n"
-	// As the kernel says it before there is an audit daemon.
+	// As the kernel logs it before the audit daemon runs.
 	early   = `[   42.9] machine kernel: audit: type=1400 audit(1795675245.732:3): avc:  denied  { map } for  pid=5 comm="crau-agent" path="/x" scontext=system_u:system_r:crau_agent_t:s0 tcontext=system_u:system_r:crau_agent_t:s0 tclass=file permissive=0` + "\n"
 	purpose = `type=AVC msg=audit(1795675247.732:33): avc:  denied  { read } for  pid=150 comm="intruder" name="shadow" dev="vda" ino=148 scontext=system_u:system_r:crau_agent_t:s0 tcontext=system_u:object_r:shadow_t:s0 tclass=file permissive=0` + "\n"
 	foreign = `type=AVC msg=audit(1795675248.732:34): avc:  denied  { relabelfrom } for  pid=150 comm="systemd-tmpfile" name="mtab" dev="vda" ino=148 scontext=system_u:system_r:systemd_tmpfiles_t:s0 tcontext=system_u:object_r:etc_t:s0 tclass=lnk_file permissive=0` + "\n"
@@ -42,27 +42,27 @@ func TestARunPassesIfAllTestsPassedWithoutDenials(t *testing.T) {
 		"a bad context":     {passed + "PASS\n", failure, "", false, []string{"security_compute_sid"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			folder := t.TempDir()
-			if err := os.Mkdir(filepath.Join(folder, "audit"), 0o755); err != nil {
+			directory := t.TempDir()
+			if err := os.Mkdir(filepath.Join(directory, "audit"), 0o755); err != nil {
 				t.Fatal(err)
 			}
 			for file, text := range map[string]string{"tests.log": c.tests, "audit/audit.log": c.audit, "journal.txt": c.journal} {
-				if err := os.WriteFile(filepath.Join(folder, file), []byte(text), 0o644); err != nil {
+				if err := os.WriteFile(filepath.Join(directory, file), []byte(text), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
 			var b bytes.Buffer
-			good, err := report(&b, folder)
+			good, err := report(&b, directory)
 			if err != nil || good != c.good {
 				t.Errorf("good is %v, want %v: %v\n%s", good, c.good, err, b.String())
 			}
-			saved, err := outcome.Load(filepath.Join(folder, "results.json"))
+			saved, err := outcome.Load(filepath.Join(directory, "results.json"))
 			if err != nil || !strings.HasSuffix(b.String(), "\n"+saved.Summary()) {
 				t.Errorf("results.json has %+v: %v", saved, err)
 			}
 			for _, want := range c.want {
 				if !strings.Contains(b.String(), want) {
-					t.Errorf("it does not say %q:\n%s", want, b.String())
+					t.Errorf("the summary has no %q:\n%s", want, b.String())
 				}
 			}
 		})
@@ -70,12 +70,12 @@ func TestARunPassesIfAllTestsPassedWithoutDenials(t *testing.T) {
 }
 
 func TestDenialsAreUnknownWithoutAnAuditLog(t *testing.T) {
-	folder := t.TempDir()
-	if err := os.WriteFile(filepath.Join(folder, "tests.log"), []byte(passed+"PASS\n"), 0o644); err != nil {
+	directory := t.TempDir()
+	if err := os.WriteFile(filepath.Join(directory, "tests.log"), []byte(passed+"PASS\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	good, err := report(&b, folder)
+	good, err := report(&b, directory)
 	if good || err != nil || !strings.Contains(b.String(), "nobody knows what was denied") || !strings.Contains(b.String(), "1 passed, 1 failed, 0 skipped") {
 		t.Errorf("good is %v, %v:\n%s", good, err, b.String())
 	}
