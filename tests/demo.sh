@@ -69,7 +69,7 @@ until_true '[ -S "$demo/bus" ]'
 export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$demo/bus"
 
 # Other programs of this machine are not shown. With keep_free, the agent would remove
-# parts of the log if the disk is nearly full.
+# parts of the log that the demo still needs if the disk is nearly full.
 printf 'sources = ["usdt", "wire"]\nkeep_free = 0\n' >"$demo/agent.conf"
 "$build/crau-agent" --config "$demo/agent.conf" --log-dir "$demo/log" --varlink "$demo/agent" \
 	--library "$publishers/handshake" --library "$publishers/replay" 2>"$demo/agent.log" &

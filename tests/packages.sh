@@ -18,7 +18,7 @@ skip() { echo "$*"; exit 77; }
 command -v apt-get >/dev/null || skip "this machine has no apt-get"
 found=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
 	awk '$1 == "Debian" && $2 == "main" && $3 !~ /-/ { print $3, $4; exit }')
-[ -n "$found" ] || skip "this machine installs no packages of Debian"
+[ -n "$found" ] || skip "this machine does not use Debian's packages"
 [ "$suite" != this ] || suite=${found% *}
 [ ! -e "$dir/complete" ] || exit 0
 

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh [build|demo|check|soak]: installs missing packages: those that the build needs;
-# also those of the demo; of all tests (default); and of "make soak". Go must already be
-# installed. It lists the packages before it installs them; SETUP=show only lists them.
+# setup.sh [build|demo|check|soak]: installs missing packages. Each word includes those of
+# the words before it: the build, the demo, all tests (default), "make soak". Go must
+# already be installed. The packages are listed before they are installed; SETUP=show only
+# lists them.
 set -eu
 
 missing=

@@ -14,7 +14,7 @@ skip() { echo "$*"; exit 77; }
 command -v apt-get >/dev/null || skip "this machine has no apt-get"
 uri=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
 	awk '$1 == "Debian" && $2 == "main" && $3 !~ /-/ { print $4; exit }')
-[ -n "$uri" ] || skip "this machine installs no packages of Debian"
+[ -n "$uri" ] || skip "this machine does not use Debian's packages"
 
 if [ ! -e "$dir/complete" ]; then
 	rm -rf "$dir/source"
