@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// typeOf returns the type that a path is labelled with, as restorecon(8) and the
-// service manager do it. Kind is as for matchpathcon(8).
+// typeOf returns the type with which restorecon(8) and the service manager label a path.
+// kind is a mode of matchpathcon(8).
 func (p policy) typeOf(t *testing.T, kind, path string) string {
 	t.Helper()
 	output, err := exec.Command("matchpathcon", "-n", "-f", p.contexts, "-m", kind, path).Output()
@@ -51,7 +51,7 @@ func TestFilesOfTheServicesHaveTheirTypes(t *testing.T) {
 	} {
 		t.Run(path, func(t *testing.T) {
 			if got := p.typeOf(t, c.kind, path); got != c.want {
-				t.Errorf("%s is %s, not %s", path, got, c.want)
+				t.Errorf("%s is %s, want %s", path, got, c.want)
 			}
 		})
 	}
@@ -86,18 +86,18 @@ func TestInstalledFilesHaveTheirTypes(t *testing.T) {
 		default:
 			// Data that all users may read.
 			if !strings.HasSuffix(got, "_t") || strings.HasPrefix(got, "crau") || strings.HasPrefix(got, "crypto_auditing") {
-				t.Errorf("%s is %s", path, got)
+				t.Errorf("%s is %s, want a type of another module", path, got)
 			}
 			continue
 		}
 		if got != want {
-			t.Errorf("%s is %s, not %s", path, got, want)
+			t.Errorf("%s is %s, want %s", path, got, want)
 		}
 		found[want]++
 	}
 	for want, atLeast := range map[string]int{"crau_agent_exec_t": 1, "crau_broker_exec_t": 1, "crau_inventory_exec_t": 1, "crau_opener_exec_t": 1, "crauctl_exec_t": 1, "crypto_auditing_unit_t": 10, "crypto_auditing_conf_t": 3} {
 		if found[want] < atLeast {
-			t.Errorf("%d files are %s, at least %d should be", found[want], want, atLeast)
+			t.Errorf("%d files are %s, want at least %d", found[want], want, atLeast)
 		}
 	}
 }

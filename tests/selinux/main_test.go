@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package selinux tests the policy module as a machine would have it: compiled
-// against the distribution's policy, linked with that, and asked what it allows.
-// The machine's own policy stays as it is, and SELinux need not be active.
+// Package selinux tests the policy module as it would be on a machine: compiled for and
+// linked with the distribution's policy. The tests read the rules of the result. The
+// machine's own policy is not changed, and SELinux need not be active.
 package selinux
 
 import (
@@ -25,8 +25,8 @@ const (
 	devel   = "/usr/share/selinux/devel"
 )
 
-// need ends the test where something is missing: as failed on a machine that
-// tests/setup.sh can set up, else as skipped.
+// need fails the test if something is missing that tests/setup.sh installs. It skips the
+// test if the user is not root.
 func need(t *testing.T, tools ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -42,7 +42,7 @@ func need(t *testing.T, tools ...string) {
 	}
 }
 
-// run runs a program and returns what it wrote.
+// run runs a program and returns its output.
 func run(dir string, arguments ...string) (string, error) {
 	c := exec.Command(arguments[0], arguments[1:]...)
 	c.Dir = dir
@@ -53,11 +53,11 @@ func run(dir string, arguments ...string) (string, error) {
 	return string(output), err
 }
 
-// policy is the machine's policy with the module in it.
+// policy is the machine's policy with the module.
 type policy struct {
 	// variant is its name (SELINUXTYPE).
 	variant string
-	// binary is the policy as the kernel takes it, contexts the file contexts.
+	// binary is the policy in the kernel's format, contexts the file contexts.
 	binary, contexts string
 }
 
@@ -72,7 +72,7 @@ func needPolicy(t *testing.T) policy {
 	return p
 }
 
-// directory is where the tests have what they build.
+// directory is where the tests build.
 var directory string
 
 func TestMain(m *testing.M) {
@@ -87,13 +87,13 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// modules are the directories of the modules of the machine's policies, the
-// preferred first: Debian's, Fedora's.
+// modules are the directories of policy modules, in order of preference: Debian's,
+// Fedora's.
 var modules = []string{"/var/lib/selinux/default", "/var/lib/selinux/targeted"}
 
-// link links the module, and that with the clients, with the modules of the
-// machine's policy. It is as "semodule -i" does it, on a copy, and with the
-// neverallow rules of the policy looked at.
+// link links the module and the module of the clients with the modules of the machine's
+// policy, as "semodule -i" does, but on a copy and with checks of the policy's
+// neverallow rules.
 var link = sync.OnceValues(func() (policy, error) {
 	i := slices.IndexFunc(modules, func(dir string) bool { return exists(dir + "/active/modules") })
 	if i < 0 {
@@ -111,7 +111,7 @@ var link = sync.OnceValues(func() (policy, error) {
 			return policy{}, err
 		}
 	}
-	// The compiled file contexts are for programs that look up many.
+	// Compiled file contexts only speed up programs with many look-ups.
 	configuration := "module-store = direct\nexpand-check = 1\nusepasswd = false\n[sefcontext_compile]\npath = /bin/true\nargs = $@\n[end]\n"
 	if err := os.WriteFile(filepath.Join(etc, "semanage.conf"), []byte(configuration), 0o600); err != nil {
 		return policy{}, err
@@ -138,8 +138,8 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// compile compiles the module in a directory of its own, and a module with a domain
-// for each interface, which has nothing but that: client_NAME_t.
+// compile compiles the module in a new directory, and a module with a domain for each
+// interface, which only has the access of that interface: client_NAME_t.
 func compile(dir, variant string) error {
 	if err := os.CopyFS(dir, os.DirFS(sources)); err != nil {
 		return err
@@ -160,7 +160,7 @@ func compile(dir, variant string) error {
 	return err
 }
 
-// interfaces returns the names of the module's interfaces, without the module's.
+// interfaces returns the names of the module's interfaces, without its prefix.
 func interfaces() ([]string, error) {
 	text, err := os.ReadFile(filepath.Join(sources, "crypto_auditing.if"))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestTheModuleCompilesWithoutAWarningAndLeavesNothingInTheSources(t *testing.T) {
+func TestTheModuleCompilesWithoutWarningsAndDoesNotChangeTheSources(t *testing.T) {
 	need(t, "make", "checkmodule", "bzip2")
 	before := listing(t)
 	module := filepath.Join(t.TempDir(), "crypto_auditing.pp.bz2")
@@ -26,7 +26,7 @@ func TestTheModuleCompilesWithoutAWarningAndLeavesNothingInTheSources(t *testing
 		t.Error(err)
 	}
 	if after := listing(t); !slices.Equal(before, after) {
-		t.Errorf("the directory of the sources has %v, had %v", after, before)
+		t.Errorf("the directory of the sources has %v, want %v", after, before)
 	}
 }
 
@@ -42,8 +42,7 @@ func listing(t *testing.T) []string {
 
 func TestSelintFindsNothing(t *testing.T) {
 	need(t, "selint")
-	// It also lists the missing files of a whole policy, and counts them
-	// as a failure.
+	// It fails because it also reports that the files of a whole policy are missing.
 	output, _ := run(".", "selint", "--config=selint.conf", "--recursive", "--summary", "--color=off", "--context="+devel+"/include", sources)
 	if !strings.Contains(output, "Found the following issue counts:\n(none)") {
 		t.Errorf("selint printed:\n%s", output)

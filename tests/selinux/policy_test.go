@@ -11,43 +11,43 @@ import (
 	"testing"
 )
 
-// The parts of the project that have a domain.
+// services are the domains of the project.
 var services = []string{"crau_agent_t", "crau_broker_t", "crau_inventory_t", "crau_opener_t", "crauctl_t"}
 
-// access is what a domain may do with a type, and what it must not: permissions,
-// separated by spaces. Target "self" is the domain itself.
+// access lists the permissions that a domain must have and must not have on a type,
+// separated by spaces. The target "self" is the domain itself.
 type access struct {
 	sources       []string
 	target, class string
 	may, mayNot   string
 }
 
-// accesses are looked at one by one. Conditional rules count as much as others:
-// a boolean may be switched on.
+// accesses are the checked permissions. Conditional rules also count as allowed, because
+// their boolean may be switched on.
 var accesses = map[string][]access{
-	"the agent alone changes the log": {
+	"only the agent changes the log": {
 		{[]string{"crau_agent_t"}, "crypto_auditing_log_t", "file", "create open read write append rename unlink lock", "execute relabelfrom"},
 		{[]string{"crau_agent_t"}, "crypto_auditing_log_t", "dir", "read search add_name remove_name write", ""},
 		{[]string{"crau_broker_t", "crauctl_t", "staff_t", "user_t", "logrotate_t", "syslogd_t", "client_read_log_t", "client_watch_log_t"}, "crypto_auditing_log_t", "file", "", "create write append rename unlink link setattr relabelfrom relabelto"},
 		{[]string{"crau_broker_t", "crauctl_t", "staff_t", "user_t", "logrotate_t", "syslogd_t", "client_read_log_t", "client_watch_log_t"}, "crypto_auditing_log_t", "dir", "", "add_name remove_name write rename setattr relabelfrom relabelto"},
 	},
-	"the broker reads the log and hears of changes": {
+	"the broker reads the log and watches it": {
 		{[]string{"crau_broker_t"}, "crypto_auditing_log_t", "file", "open read getattr", ""},
 		{[]string{"crau_broker_t"}, "crypto_auditing_log_t", "dir", "open read search watch", ""},
 	},
 	"others do not read the log": {
 		{[]string{"crauctl_t", "crau_inventory_t", "staff_t", "user_t", "logrotate_t", "syslogd_t"}, "crypto_auditing_log_t", "file", "", "open read"},
 	},
-	"the broker alone knows the subscriptions": {
+	"only the broker accesses the subscriptions": {
 		{[]string{"crau_broker_t"}, "crypto_auditing_var_lib_t", "file", "create open read write rename unlink lock", ""},
 		{[]string{"crau_agent_t", "crauctl_t", "staff_t", "user_t"}, "crypto_auditing_var_lib_t", "file", "", "open read write append create unlink"},
 	},
-	"the inventory alone has the counts": {
+	"only the inventory accesses the counts": {
 		{[]string{"crau_inventory_t"}, "crau_inventory_var_lib_t", "file", "create open read write rename unlink lock", "execute"},
 		{[]string{"crau_agent_t", "crau_broker_t", "crauctl_t", "staff_t", "user_t"}, "crau_inventory_var_lib_t", "file", "", "open read write append create unlink"},
 		{[]string{"crau_inventory_t"}, "crypto_auditing_var_lib_t", "file", "", "open read write"},
 	},
-	"the inventory is a client of the broker, and asked by those who may": {
+	"the inventory is a client of the broker, and serves authorised clients": {
 		{[]string{"crau_inventory_t"}, "crau_broker_t", "dbus", "send_msg", ""},
 		{[]string{"crau_broker_t"}, "crau_inventory_t", "dbus", "send_msg", ""},
 		{[]string{"crau_inventory_t"}, "crau_broker_t", "fifo_file", "read", "write"},
@@ -58,21 +58,21 @@ var accesses = map[string][]access{
 		{[]string{"user_t", "client_read_log_t"}, "crau_inventory_t", "dbus", "", "send_msg"},
 		{[]string{"crau_inventory_t"}, "init_t", "system", "", "start stop reload reboot halt"},
 	},
-	"documents of the inventory get to its clients": {
+	"clients of the inventory receive its documents": {
 		{[]string{"system_dbusd_t", "staff_t", "sysadm_t", "unconfined_t", "client_use_streams_t"}, "crau_inventory_t", "fifo_file", "read", ""},
 		{[]string{"client_use_streams_t"}, "crau_inventory_t", "fifo_file", "", "write"},
 	},
-	"services read the configuration and leave it alone": {
+	"services read the configuration and do not change it": {
 		{[]string{"crau_agent_t", "crau_broker_t", "crau_inventory_t", "crauctl_t"}, "crypto_auditing_conf_t", "file", "open read", ""},
 		{services, "crypto_auditing_conf_t", "file", "", "write append create unlink rename setattr"},
 	},
 	"services read no secrets of users": {
 		{services, "shadow_t", "file", "", "open read write"},
 		{services, "user_home_t", "file", "", "open read write create"},
-		// Some policies let all daemons use what they are handed open.
+		// Some policies let all daemons use files that they receive open.
 		{services, "user_tmp_t", "file", "", "open create"},
 	},
-	"services run no other programs and no code of their own making": {
+	"services run no other programs and no generated code": {
 		{services, "bin_t", "file", "", "execute_no_trans entrypoint"},
 		{services, "shell_exec_t", "file", "", "execute_no_trans"},
 		{services, "lib_t", "file", "", "execute_no_trans execmod write"},
@@ -93,7 +93,7 @@ var accesses = map[string][]access{
 		{[]string{"crau_broker_t", "crauctl_t"}, "self", "bpf", "", "map_create map_read map_write prog_load prog_run"},
 		{[]string{"crau_broker_t", "crauctl_t"}, "self", "perf_event", "", "open read write"},
 	},
-	"the opener looks at processes for the agent, and changes none": {
+	"the opener reads processes for the agent, and changes none": {
 		{[]string{"crau_opener_t"}, "self", "capability", "sys_ptrace", "dac_override dac_read_search setuid setgid sys_admin"},
 		{[]string{"crau_opener_t"}, "self", "capability2", "", "bpf perfmon mac_admin checkpoint_restore"},
 		{[]string{"crau_opener_t"}, "sshd_t", "file", "open read", "write"},
@@ -104,7 +104,7 @@ var accesses = map[string][]access{
 		{[]string{"crau_broker_t", "crau_inventory_t", "staff_t", "user_t"}, "crau_opener_t", "unix_stream_socket", "", "connectto"},
 		{[]string{"crau_agent_t"}, "crau_opener_t", "fd", "use", ""},
 	},
-	"the agent reads programs and libraries and sees them replaced": {
+	"the agent reads programs and libraries and watches them": {
 		{[]string{"crau_agent_t"}, "bin_t", "file", "open read getattr lock", ""},
 		{[]string{"crau_agent_t"}, "sshd_exec_t", "file", "open read getattr lock", ""},
 		{[]string{"crau_agent_t"}, "lib_t", "file", "open read getattr lock", ""},
@@ -116,12 +116,12 @@ var accesses = map[string][]access{
 		{[]string{"crau_agent_t"}, "usr_t", "dir", "read search watch", ""},
 		{[]string{"crau_agent_t"}, "etc_t", "dir", "read search watch", ""},
 	},
-	"the agent is asked by the broker and administrators": {
+	"the broker and administrators call the agent": {
 		{[]string{"crau_agent_t", "crau_broker_t", "sysadm_t", "client_stream_connect_agent_t", "client_admin_t"}, "crau_agent_t", "unix_stream_socket", "connectto", ""},
 		{[]string{"crau_agent_t", "crau_broker_t", "sysadm_t", "client_stream_connect_agent_t", "client_admin_t"}, "crypto_auditing_runtime_t", "sock_file", "write", ""},
 		{[]string{"staff_t", "user_t", "client_stream_connect_broker_t", "client_dbus_chat_t"}, "crau_agent_t", "unix_stream_socket", "", "connectto"},
 	},
-	"whether the agent runs is asked of the service manager": {
+	"clients query the state of the agent from the service manager": {
 		{[]string{"crau_broker_t", "staff_t", "sysadm_t", "client_status_agent_t"}, "crypto_auditing_unit_t", "service", "status", ""},
 		{[]string{"crau_broker_t", "client_status_agent_t"}, "crypto_auditing_unit_t", "service", "", "start stop reload enable disable"},
 		{[]string{"crau_broker_t", "client_status_agent_t"}, "init_t", "dbus", "send_msg", ""},
@@ -132,13 +132,13 @@ var accesses = map[string][]access{
 		{[]string{"crau_agent_t", "crau_broker_t", "crau_inventory_t", "crau_opener_t"}, "syslogd_t", "unix_dgram_socket", "sendto", ""},
 		{[]string{"crau_agent_t", "crau_broker_t", "crau_inventory_t"}, "devlog_t", "sock_file", "write", ""},
 	},
-	"the broker is asked by those who may": {
+	"authorised clients call the broker": {
 		{[]string{"crauctl_t", "staff_t", "sysadm_t", "unconfined_t", "policykit_t", "client_dbus_chat_t", "client_admin_t"}, "crau_broker_t", "dbus", "send_msg", ""},
 		{[]string{"user_t", "client_read_log_t"}, "crau_broker_t", "dbus", "", "send_msg"},
 		{[]string{"sysadm_t", "client_stream_connect_broker_t", "client_admin_t"}, "crau_broker_t", "unix_stream_socket", "connectto", ""},
 		{[]string{"staff_t", "user_t", "client_stream_connect_agent_t", "client_dbus_chat_t"}, "crau_broker_t", "unix_stream_socket", "", "connectto"},
 	},
-	"the broker has its name and answers": {
+	"the broker owns its name and answers": {
 		{[]string{"crau_broker_t"}, "system_dbusd_t", "dbus", "acquire_svc send_msg", ""},
 		{[]string{"crau_broker_t"}, "unconfined_t", "dbus", "send_msg", ""},
 		{[]string{"crau_broker_t"}, "sysadm_t", "dbus", "send_msg", ""},
@@ -147,13 +147,13 @@ var accesses = map[string][]access{
 		{[]string{"crau_broker_t"}, "policykit_t", "dbus", "send_msg", ""},
 		{[]string{"crauctl_t"}, "system_dbusd_t", "dbus", "send_msg", "acquire_svc"},
 	},
-	"pipes of the broker get to its clients": {
+	"clients of the broker receive its pipes": {
 		{[]string{"system_dbusd_t", "crauctl_t", "staff_t", "sysadm_t", "unconfined_t", "client_use_streams_t", "client_dbus_chat_t"}, "crau_broker_t", "fd", "use", ""},
 		{[]string{"system_dbusd_t", "crauctl_t", "staff_t", "sysadm_t", "unconfined_t", "client_use_streams_t", "client_dbus_chat_t"}, "crau_broker_t", "fifo_file", "read", ""},
 		{[]string{"user_t"}, "crau_broker_t", "fifo_file", "", "read"},
 		{[]string{"client_use_streams_t", "client_dbus_chat_t"}, "crau_broker_t", "fifo_file", "", "write"},
 	},
-	"the service manager starts what forbids itself new privileges": {
+	"the service manager starts services without new privileges": {
 		{[]string{"init_t"}, "crau_agent_t", "process2", "nnp_transition nosuid_transition", ""},
 		{[]string{"init_t"}, "crau_broker_t", "process2", "nnp_transition nosuid_transition", ""},
 		{[]string{"init_t"}, "crau_inventory_t", "process2", "nnp_transition nosuid_transition", ""},
@@ -181,7 +181,7 @@ var accesses = map[string][]access{
 	},
 }
 
-// rules is what rules.py prints of the types that the tests are about.
+// rules is the output of rules.py for the types of the tests.
 type rules struct {
 	// allowed is by "SOURCE TARGET CLASS PERMISSION"; its element is the
 	// condition, empty if there is none.
@@ -192,7 +192,7 @@ type rules struct {
 	booleans   map[string]string
 }
 
-var ask = sync.OnceValues(func() (rules, error) {
+var readRules = sync.OnceValues(func() (rules, error) {
 	p, err := link()
 	if err != nil {
 		return rules{}, err
@@ -207,7 +207,7 @@ var ask = sync.OnceValues(func() (rules, error) {
 		}
 	}
 	slices.Sort(types)
-	// The distribution's Python has the distribution's modules.
+	// The distribution's setools is a module of the distribution's Python.
 	text, err := exec.Command("/usr/bin/python3", append([]string{"rules.py", p.binary}, slices.Compact(types)...)...).Output()
 	if err != nil {
 		if failed, ok := err.(*exec.ExitError); ok {
@@ -240,7 +240,7 @@ var ask = sync.OnceValues(func() (rules, error) {
 func needRules(t *testing.T) rules {
 	t.Helper()
 	needPolicy(t)
-	r, err := ask()
+	r, err := readRules()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestThePolicyAllowsWhatIsNeededAndNoMore(t *testing.T) {
 	}
 }
 
-// check reports what differs from a.
+// check reports differences from a.
 func (r rules) check(t *testing.T, a access, source string) {
 	t.Helper()
 	target := a.target
@@ -294,7 +294,7 @@ func TestOnlyTheBooleanGivesAServiceACapability(t *testing.T) {
 		"crau_agent_t crau_agent_t capability sys_admin": boolean + "=True",
 		"crau_agent_t crau_agent_t capability2 bpf":      "",
 		"crau_agent_t crau_agent_t capability2 perfmon":  "",
-		// It is off unless its socket is enabled.
+		// The opener only runs if its socket is enabled.
 		"crau_opener_t crau_opener_t capability sys_ptrace": "",
 	}
 	for rule, condition := range r.allowed {
@@ -303,17 +303,17 @@ func TestOnlyTheBooleanGivesAServiceACapability(t *testing.T) {
 			continue
 		}
 		if wanted, ok := want[rule]; !ok || wanted != condition {
-			t.Errorf("allowed is %s (%s)", rule, condition)
+			t.Errorf("%s is allowed (%s)", rule, condition)
 		}
 		delete(want, rule)
 	}
 	for rule := range want {
-		t.Errorf("not allowed is %s", rule)
+		t.Errorf("%s is not allowed", rule)
 	}
 	for _, permission := range []string{"open", "cpu", "kernel", "read", "write"} {
 		rule := "crau_agent_t crau_agent_t perf_event " + permission
 		if condition, ok := r.allowed[rule]; !ok || condition != boolean+"=True" {
-			t.Errorf("the boolean does not decide about %s (%s)", rule, condition)
+			t.Errorf("the boolean does not control %s (%s)", rule, condition)
 		}
 	}
 }
@@ -324,7 +324,7 @@ func TestTheServiceManagerEntersTheDomainsAndUsersDoNot(t *testing.T) {
 		"crau_agent_exec_t": "crau_agent_t", "crau_broker_exec_t": "crau_broker_t", "crau_inventory_exec_t": "crau_inventory_t", "crau_opener_exec_t": "crau_opener_t", "crauctl_exec_t": "crauctl_t",
 	} {
 		if got := r.entered["init_t "+file]; got != domain {
-			t.Errorf("init_t runs %s as %q, not as %s", file, got, domain)
+			t.Errorf("init_t runs %s as %q, want %s", file, got, domain)
 		}
 		for _, user := range []string{"user_t", "staff_t", "sysadm_t", "unconfined_t"} {
 			if got := r.entered[user+" "+file]; got != "" {
@@ -348,17 +348,17 @@ func TestEveryInterfaceIsChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(names) == 0 {
-		t.Fatal("no interface is found")
+		t.Fatal("found no interface")
 	}
 	for _, name := range names {
-		looked := false
+		checked := false
 		for _, all := range accesses {
 			for _, a := range all {
-				looked = looked || a.may != "" && slices.Contains(a.sources, "client_"+name+"_t")
+				checked = checked || a.may != "" && slices.Contains(a.sources, "client_"+name+"_t")
 			}
 		}
-		if !looked {
-			t.Errorf("there is no test of what crypto_auditing_%s gives", name)
+		if !checked {
+			t.Errorf("no access of crypto_auditing_%s is checked", name)
 		}
 	}
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints what a policy says about some types, attributes resolved, a rule a line:
+"""Prints the rules of a policy for some types, attributes resolved, one rule a line:
 
     allow SOURCE TARGET CLASS PERMISSION [CONDITION]
     enter SOURCE FILE DOMAIN [CONDITION]

@@ -28,7 +28,7 @@ const (
 	trace   = opt + "/traces/gnutls-tls13-p256.txt"
 )
 
-// As whom something is done: arguments of setpriv(1).
+// The users as which commands run: arguments of setpriv(1).
 var (
 	asRoot     = []string{"--clear-groups"}
 	asMember   = []string{"--reuid=nobody", "--regid=nogroup", "--groups=crypto-auditing"}
@@ -38,7 +38,7 @@ var (
 // agent is the installed agent on the machine.
 type agent struct {
 	*machine
-	// cursor is where the journal ended when the test began.
+	// cursor is the end of the journal when the test began.
 	cursor string
 }
 
@@ -48,7 +48,7 @@ type agent struct {
 func installed(t *testing.T, config string, units ...string) *agent {
 	t.Helper()
 	a := &agent{machine: needMachine(t)}
-	// A broker that runs has the agent started again.
+	// A running broker would start the agent again.
 	a.run(t, "systemctl", "stop", brokerService)
 	a.run(t, "systemctl", "stop", service, socket)
 	for _, dir := range []string{"/etc/crypto-auditing", dropIns, logDir} {
@@ -104,7 +104,7 @@ func (a *agent) pid(t *testing.T) string { return a.property(t, service, "MainPI
 // active reports whether the service runs.
 func (a *agent) active(t *testing.T) bool { return a.property(t, service, "ActiveState") == "active" }
 
-// restarts returns how often the service was started again.
+// restarts returns the number of restarts of the service.
 func (a *agent) restarts(t *testing.T) string { return a.property(t, service, "NRestarts") }
 
 // status returns a line of the process's /proc/PID/status.
@@ -123,7 +123,7 @@ func (a *agent) status(t *testing.T, name string) string {
 	return ""
 }
 
-// journal returns what the unit and the service manager wrote about it since
+// journal returns the messages of the unit, and of the service manager about it, since
 // the test began.
 func (a *agent) journal(t *testing.T) (lines []string) {
 	t.Helper()
@@ -133,14 +133,14 @@ func (a *agent) journal(t *testing.T) (lines []string) {
 	return lines
 }
 
-// entries returns the entries of the journal since the test began that
-// arguments of journalctl(1) choose.
+// entries returns the entries of the journal since the test began that match
+// arguments of journalctl(1).
 func (a *agent) entries(t *testing.T, arguments ...string) []throwaway.Entry {
 	t.Helper()
-	// What was sent to the journal before is in it then.
+	// Makes the journal read all earlier messages.
 	a.run(t, "journalctl", "--sync")
-	// --after-cursor of systemd 252 skips the first that is chosen, unless the
-	// entry at the cursor is chosen, too.
+	// --after-cursor of systemd 252 skips the first matching entry, unless the entry
+	// at the cursor also matches.
 	text := a.run(t, slices.Concat([]string{"journalctl", "--cursor", a.cursor, "-o", "json"}, arguments)...)
 	entries, err := throwaway.ParseJournal(text)
 	if err != nil {
@@ -149,13 +149,12 @@ func (a *agent) entries(t *testing.T, arguments ...string) []throwaway.Entry {
 	return slices.DeleteFunc(entries, func(e throwaway.Entry) bool { return e["__CURSOR"] == a.cursor })
 }
 
-// checkNoComplaints checks that a service has written nothing of the priority
-// warning or above but the messages with some subjects. What the service manager
-// writes about it does not count.
-func (a *agent) checkNoComplaints(t *testing.T, unit string, but ...string) {
+// checkNoComplaints checks that a service has written no messages with priority warning
+// or above, except those with some subjects. Messages of the service manager are ignored.
+func (a *agent) checkNoComplaints(t *testing.T, unit string, except ...string) {
 	t.Helper()
 	allowed := map[string]bool{}
-	for _, subject := range but {
+	for _, subject := range except {
 		allowed[messageID(t, subject)] = true
 	}
 	for _, entry := range a.entries(t, "-u", unit, "-p", "warning") {
@@ -179,8 +178,7 @@ func (a *agent) journalHas(t *testing.T, texts ...string) bool {
 	})
 }
 
-// replay fires recorded handshakes through a library and returns how many hits
-// that were.
+// replay fires recorded handshakes through a library and returns the number of hits.
 func (a *agent) replay(t *testing.T, library string, handshakes int) (hits int) {
 	t.Helper()
 	output := a.run(t, opt+"/replay", "--library", library, "--fresh-ids", "--count", strconv.Itoa(handshakes), trace)
@@ -196,8 +194,8 @@ func parseHits(t *testing.T, output string) (hits int) {
 	return hits
 }
 
-// stop stops the service and returns what its runs recorded, and lost, since
-// the test began: the totals that they logged when they stopped.
+// stop stops the service and returns the hits that its runs recorded and lost since
+// the test began, by the totals that they logged when they stopped.
 func (a *agent) stop(t *testing.T) (recorded, lost int) {
 	t.Helper()
 	a.run(t, "systemctl", "stop", service)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// subscribed has a durable subscription made, whose owner stays connected until
-// the test ends: the broker runs as long.
+// subscribed makes a durable subscription whose owner stays connected until the test
+// ends, so that the broker keeps running.
 func subscribed(t *testing.T, a *agent) {
 	t.Helper()
 	const program = `
@@ -41,7 +41,7 @@ sys.stdin.read()
 	})
 	line := make([]byte, len("subscribed\n"))
 	if _, err := stdout.Read(line); err != nil || string(line) != "subscribed\n" {
-		t.Fatalf("the subscriber prints %q: %v", line, err)
+		t.Fatalf("the subscriber printed %q: %v", line, err)
 	}
 }
 
@@ -93,8 +93,8 @@ func TestQueriesNeverStartTheAgent(t *testing.T) {
 	a.try(t, "systemctl", "start", truncateService)
 	check("truncation")
 
-	// A broker that starts with a durable subscription whose owner is there, and
-	// one that is disabled for good.
+	// The broker starts with a durable subscription whose owner is connected, and the
+	// agent is disabled.
 	a.run(t, "systemctl", "restart", brokerService)
 	a.run(t, "systemctl", "disable", service)
 	t.Cleanup(func() { a.run(t, "systemctl", "enable", service) })
@@ -106,9 +106,9 @@ func TestQueriesNeverStartTheAgent(t *testing.T) {
 	}
 	check("restarting the broker")
 
-	// It learns of a start by itself, and that it may connect.
+	// The broker notices the start by itself, and connects.
 	a.run(t, "systemctl", "start", service)
-	waitFor(t, "the broker to know that the agent runs", func() bool {
+	waitFor(t, "the broker to notice that the agent runs", func() bool {
 		output := a.run(t, "busctl", "get-property", "org.crypto_auditing.Broker", "/org/crypto_auditing/Broker", "org.crypto_auditing.Broker", "AgentActive")
 		return output == "b true\n"
 	})
@@ -134,7 +134,7 @@ func TestAFlushStartsTheAgent(t *testing.T) {
 	}
 }
 
-func TestTheStateOfAFailedAgentIsKnownOnTheBus(t *testing.T) {
+func TestTheStateOfAFailedAgentIsReportedOnTheBus(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), "")
 	a.stop(t)
 	a.write(t, "/etc/crypto-auditing/agent.conf", "librarry = []\n")

@@ -21,7 +21,7 @@ const (
 )
 
 // brokerInstalled is recording with a broker that does not run yet. conf is the
-// text of its configuration.
+// broker's configuration.
 func brokerInstalled(t *testing.T, config, conf string) *agent {
 	t.Helper()
 	a := recording(t, config)
@@ -31,10 +31,10 @@ func brokerInstalled(t *testing.T, config, conf string) *agent {
 	return a
 }
 
-// bus calls a method of the broker on the bus.
-func (a *agent) bus(t *testing.T, who []string, method string, arguments ...string) (string, error) {
+// bus calls a method of the broker on the bus as a user.
+func (a *agent) bus(t *testing.T, user []string, method string, arguments ...string) (string, error) {
 	t.Helper()
-	return a.try(t, slices.Concat([]string{"setpriv"}, who, []string{
+	return a.try(t, slices.Concat([]string{"setpriv"}, user, []string{
 		"busctl", "call", "org.crypto_auditing.Broker", "/org/crypto_auditing/Broker", "org.crypto_auditing.Broker", method,
 	}, arguments)...)
 }
@@ -42,9 +42,9 @@ func (a *agent) bus(t *testing.T, who []string, method string, arguments ...stri
 func TestACallOnTheBusStartsTheBrokerAsAnUnprivilegedUser(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), "")
 	a.replay(t, library, 10)
-	for _, who := range [][]string{asMember, asRoot} {
-		if output, err := a.bus(t, who, "Flush"); err != nil {
-			t.Fatalf("%v: %v: %s", who, err, output)
+	for _, caller := range [][]string{asMember, asRoot} {
+		if output, err := a.bus(t, caller, "Flush"); err != nil {
+			t.Fatalf("%v: %v: %s", caller, err, output)
 		}
 	}
 	if output, err := a.bus(t, asMember, "Read", "sa{sv}u", "oldest", "1", "contexts", "as", "1", "tls::handshake", "10"); err != nil || !strings.Contains(output, "tls::handshake") {
@@ -64,15 +64,15 @@ func TestACallOnTheBusStartsTheBrokerAsAnUnprivilegedUser(t *testing.T) {
 		}
 	}
 	if got := strings.TrimSpace(a.run(t, "stat", "-c", "%U %G %a", stateDir)); got != "crypto-auditing-broker crypto-auditing-broker 700" {
-		t.Errorf("%s is of %s", stateDir, got)
+		t.Errorf("%s belongs to %s", stateDir, got)
 	}
 	a.checkNoComplaints(t, brokerService)
 }
 
 func TestTheBrokerExitsWhenIdleAndNoCallIsLost(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), `idle_timeout = "100ms"`)
-	// Pauses around the time after which it leaves: calls meet it at every
-	// stage of leaving.
+	// The pauses are around the idle timeout, so that calls arrive at every stage of
+	// the exit.
 	script := `for i in $(seq 200); do
 		sleep 0.$(printf %03d $((80 + i % 40)))
 		busctl call org.crypto_auditing.Broker /org/crypto_auditing/Broker org.crypto_auditing.Broker ListSubscriptions || exit
@@ -102,17 +102,17 @@ func TestTheBrokerExitsWhenIdleAndNoCallIsLost(t *testing.T) {
 		t.Errorf("%d of 200 calls were answered:\n%s", n, output)
 	}
 	if len(invocations) < 4 {
-		t.Errorf("the broker has hardly left in between: %d runs", len(invocations)-1)
+		t.Errorf("the broker hardly exited between the calls: %d runs", len(invocations)-1)
 	}
-	waitFor(t, "the broker to leave", func() bool { return a.property(t, brokerService, "ActiveState") == "inactive" })
+	waitFor(t, "the broker to exit", func() bool { return a.property(t, brokerService, "ActiveState") == "inactive" })
 	if result := a.property(t, brokerService, "Result"); result != "success" {
-		t.Errorf("it left with result %s", result)
+		t.Errorf("the broker exited with result %s", result)
 	}
 }
 
-func TestOtherUsersNeedAnAdministrator(t *testing.T) {
+func TestOtherUsersNeedAuthorizationByAnAdministrator(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), "")
-	// polkit is started by the broker's request. There is no agent to ask.
+	// The broker's request starts polkit, which finds no authentication agent.
 	if output, err := a.bus(t, asStranger, "GetStatus"); err == nil || !strings.Contains(strings.ToLower(output), "denied") && !strings.Contains(output, "uthori") {
 		t.Errorf("a stranger gets %s, %v", output, err)
 	}
@@ -132,7 +132,7 @@ func TestOtherUsersNeedAnAdministrator(t *testing.T) {
 	}
 }
 
-func TestTheTimerHasTheLogTruncated(t *testing.T) {
+func TestTheTimerTruncatesTheLog(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), "[truncate]\nmax_size = \"1B\"\nkeep_free = 0\n")
 	for range 3 {
 		a.replay(t, library, 10)
@@ -149,18 +149,18 @@ func TestTheTimerHasTheLogTruncated(t *testing.T) {
 		t.Errorf("the timer is %s", state)
 	}
 	if next := a.property(t, truncateTimer, "NextElapseUSecRealtime"); next == "" {
-		t.Error("the timer does not know when")
+		t.Error("the timer has no next time")
 	}
-	// What the timer starts.
+	// The unit that the timer starts.
 	if unit := a.property(t, truncateTimer, "Unit"); unit != truncateService {
 		t.Errorf("the timer starts %s", unit)
 	}
-	// That this would remove the whole log is more likely a mistake than meant.
+	// A limit that would remove the whole log is more likely a mistake than intended.
 	if output, err := a.try(t, "systemctl", "start", truncateService); err == nil {
 		t.Errorf("the whole log is removed without force:\n%s", output)
 	}
 	if after := a.segments(t); !slices.Equal(after, before) {
-		t.Errorf("of %v there are left %v", before, after)
+		t.Errorf("of the segments %v remain %v", before, after)
 	}
 	if got := a.run(t, "crauctl", "vacuum", "--force"); !strings.Contains(got, fmt.Sprintf("removed %d segments, ", len(before)-1)) {
 		t.Errorf("crauctl prints %q", got)
@@ -172,12 +172,12 @@ func TestTheTimerHasTheLogTruncated(t *testing.T) {
 	}
 	a.run(t, "systemctl", "start", truncateService)
 	if after := a.segments(t); len(after) != 1 || after[0] != before[1] {
-		t.Errorf("of %v there are left %v", before, after)
+		t.Errorf("of the segments %v remain %v", before, after)
 	}
 	output := a.run(t, "journalctl", "-u", truncateService, "--after-cursor", a.cursor, "-o", "cat")
 	for _, want := range []string{"max-size=1B would remove the whole log at once", "crauctl vacuum --force", "removed 1 segment, "} {
 		if !strings.Contains(output, want) {
-			t.Errorf("it does not mention %q:\n%s", want, output)
+			t.Errorf("the journal has no %q:\n%s", want, output)
 		}
 	}
 }

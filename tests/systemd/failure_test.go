@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// perHandshake is how often the name of a handshake is in what crauctl shows of
-// one that was replayed.
+// perHandshake is the number of times that crauctl prints the name for a replayed
+// handshake.
 const perHandshake = 4
 
-// shown returns how many handshakes the log has.
+// shown returns the number of handshakes in the log.
 func (a *agent) shown(t *testing.T) int {
 	t.Helper()
 	output, _ := a.try(t, "crauctl", "query", "--directory", logDir)
@@ -21,7 +21,7 @@ func (a *agent) shown(t *testing.T) int {
 func TestKilledAgentIsRestartedAndSequencesContinue(t *testing.T) {
 	a := recording(t, libraries(library))
 	a.replay(t, library, 10)
-	// Until it is written a killed agent has nothing to show for it.
+	// A killed agent loses what it has not written.
 	waitFor(t, "the first handshakes in the log", func() bool { return a.shown(t) == 10 })
 	process := a.pid(t)
 	a.run(t, "kill", "-KILL", process)
@@ -30,7 +30,7 @@ func TestKilledAgentIsRestartedAndSequencesContinue(t *testing.T) {
 		t.Errorf("the agent was restarted %s times", n)
 	}
 	fired := a.replay(t, library, 10)
-	// The killed one printed nothing.
+	// The killed agent logged no totals.
 	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
 		t.Errorf("recorded %d of %d hits after the restart, lost %d", recorded, fired, lost)
 	}
@@ -50,7 +50,7 @@ func TestWatchdogRestartsAnAgentThatIsStuck(t *testing.T) {
 	a.run(t, "kill", "-STOP", process)
 	waitFor(t, "another agent", func() bool { return a.pid(t) != process && a.active(t) })
 	if !a.journalHas(t, "Watchdog timeout") {
-		t.Error("it was not the watchdog")
+		t.Error("the journal has no timeout of the watchdog")
 	}
 	fired := a.replay(t, library, 5)
 	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
@@ -59,12 +59,12 @@ func TestWatchdogRestartsAnAgentThatIsStuck(t *testing.T) {
 }
 
 func TestWatchdogDoesNotFireForAWorkingAgent(t *testing.T) {
-	// Nothing is probed meanwhile: an idle pipeline moves when it is asked.
+	// No probe fires meanwhile: an idle pipeline responds when it is asked.
 	a := recording(t, libraries(library), "[Service]\nWatchdogSec=3s\n")
-	heard := map[string]bool{}
+	beats := map[string]bool{}
 	waitFor(t, "two beats", func() bool {
-		heard[a.property(t, service, "WatchdogTimestampMonotonic")] = true
-		return len(heard) > 2
+		beats[a.property(t, service, "WatchdogTimestampMonotonic")] = true
+		return len(beats) > 2
 	})
 	if n := a.restarts(t); n != "0" {
 		t.Errorf("the agent was restarted %s times", n)
@@ -79,7 +79,7 @@ func TestBadConfigurationIsNotRetried(t *testing.T) {
 		t.Errorf("the exit status is %s", status)
 	}
 	if n := a.restarts(t); n != "0" {
-		t.Errorf("it was tried %s times more", n)
+		t.Errorf("the agent was restarted %s times", n)
 	}
 	if !a.journalHas(t, "/etc/crypto-auditing/agent.conf:2:", `"librarry"`) {
 		t.Errorf("the journal does not have the error:\n%s", strings.Join(a.journal(t), "\n"))
@@ -96,14 +96,14 @@ func TestMissingCapabilitiesOnAnOldKernelAreReportedWithTheRemedy(t *testing.T) 
 	if !a.journalHas(t, remedy...) {
 		t.Errorf("the journal does not have the remedy:\n%s", strings.Join(a.journal(t), "\n"))
 	}
-	// It lasts until the administrator resolves it.
+	// A restart would not help: only an administrator can resolve it.
 	if status, n := a.property(t, service, "ExecMainStatus"), a.restarts(t); status != "78" || n != "0" {
-		t.Errorf("the exit status is %s, it was tried %s times more", status, n)
+		t.Errorf("the exit status is %s, the agent was restarted %s times", status, n)
 	}
 	if output, err := a.try(t, "crauctl", "status"); err == nil || !strings.Contains(output, remedy[0]) || !strings.Contains(output, remedy[1]) {
 		t.Errorf("crauctl status does not print the remedy: %v\n%s", err, output)
 	}
-	// If the agent could not report a failure, no old text is shown.
+	// No old text is shown if the agent could not report a failure.
 	a.write(t, dropIns+"/0.conf", "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -KILL $$$$'\n")
 	a.run(t, "systemctl", "daemon-reload")
 	a.try(t, "systemctl", "restart", service)
@@ -125,22 +125,22 @@ func TestWatchdogDoesNotFireWhileTheDiskIsFull(t *testing.T) {
 	fired := a.replay(t, library, 1)
 	waitFor(t, "the handshake in the log", func() bool { return a.shown(t) == 1 })
 	a.try(t, "dd", "if=/dev/zero", "of="+logDir+"/filler", "bs=64k")
-	// It waits for room.
+	// The agent waits for space.
 	fired += a.replay(t, library, 100)
 	waitFor(t, "the full disk in the status", func() bool {
 		return strings.Contains(a.property(t, service, "StatusText"), "no space left on device")
 	})
-	heard := map[string]bool{}
+	beats := map[string]bool{}
 	waitFor(t, "two beats", func() bool {
-		heard[a.property(t, service, "WatchdogTimestampMonotonic")] = true
-		return len(heard) > 2
+		beats[a.property(t, service, "WatchdogTimestampMonotonic")] = true
+		return len(beats) > 2
 	})
 	a.run(t, "rm", logDir+"/filler")
 	waitFor(t, "the recovery in the status", func() bool {
 		return !strings.Contains(a.property(t, service, "StatusText"), "no space left on device")
 	})
 	if got := a.pid(t); got != process {
-		t.Errorf("the agent is another process: %s, was %s", got, process)
+		t.Errorf("the process of the agent is %s, was %s", got, process)
 	}
 	if recorded, lost := a.stop(t); recorded+lost != fired {
 		t.Errorf("recorded %d and lost %d of %d hits", recorded, lost, fired)

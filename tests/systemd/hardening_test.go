@@ -33,8 +33,7 @@ func (m *machine) dropIn(t *testing.T, unit, text string) {
 	})
 }
 
-// perfEvents is the drop-in for old kernels, with the way of attaching that they
-// have.
+// perfEvents returns the drop-in for old kernels, with their profile.
 func (m *machine) perfEvents(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(m.path("/usr/share/crypto-auditing/perf-event.conf"))
@@ -44,11 +43,11 @@ func (m *machine) perfEvents(t *testing.T) string {
 	return string(text) + "ExecStart=\nExecStart=/usr/bin/crau-agent --profile perf_event\n"
 }
 
-// deadly has a filter kill where it would answer EPERM.
+// deadly makes a filter kill the service instead of returning EPERM.
 const deadly = "[Service]\nSystemCallErrorNumber=\n"
 
-// asksForUprobe reports whether the agent tries a system call that this kernel
-// has not. Kernels that have it let it pass by every filter.
+// asksForUprobe reports whether the agent tries a system call that this kernel lacks.
+// Kernels that have it exempt it from all filters.
 func asksForUprobe() bool {
 	const uprobe = 336
 	_, _, errno := unix.RawSyscall(uprobe, 0, 0, 0)
@@ -83,7 +82,7 @@ func TestServicesMakeNoDeniedSystemCalls(t *testing.T) {
 			a.dropIn(t, truncateService, deadly)
 			a.run(t, "systemctl", "start", service)
 
-			// What is killed begins with a damaged end and its own probes gone.
+			// After a kill the agent finds a damaged end of the log, and no probes.
 			a.replay(t, library, 10)
 			process := a.pid(t)
 			a.run(t, "kill", "-KILL", process)
@@ -99,28 +98,28 @@ func TestServicesMakeNoDeniedSystemCalls(t *testing.T) {
 			a.run(t, "kill", "-INT", strings.TrimSpace(a.run(t, "pgrep", "-x", "-f", "crauctl monitor")))
 			_ = monitor.Wait() // it was interrupted
 			if !strings.Contains(shown.String(), "tls::handshake") {
-				t.Errorf("what the broker sends is not shown:\n%s", shown.String())
+				t.Errorf("crauctl monitor shows no handshake:\n%s", shown.String())
 			}
 			if n := a.restarts(t); n != "1" {
 				t.Errorf("the agent was restarted %s times, not once", n)
 			}
-			// They would have the agent started again.
+			// Inventory and broker would start the agent again.
 			a.endInventory(t)
 			if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
 				t.Errorf("recorded %d of %d hits, lost %d", recorded, fired, lost)
 			}
 			for _, unit := range []string{brokerService, inventoryService, truncateService, service} {
-				a.checkNoComplaints(t, unit, "Nothing was recorded for a time") // it was killed
+				a.checkNoComplaints(t, unit, "Nothing was recorded for a time") // after the kill
 			}
 			if printed := a.run(t, "journalctl", "-u", brokerService, "-u", inventoryService, "-u", truncateService, "-u", service, "--after-cursor", a.cursor, "-o", "cat"); strings.Contains(printed, "SYS") {
-				t.Errorf("a service was ended for a system call:\n%s", printed)
+				t.Errorf("a service was killed for a system call:\n%s", printed)
 			}
 		})
 	}
 }
 
-// exercise has the services do all that they do, and returns how many hits were
-// fired for it.
+// exercise makes the services use all their features, and returns the number of fired
+// hits.
 func (a *agent) exercise(t *testing.T, watched string) (fired int) {
 	t.Helper()
 	for range 3 {
@@ -157,15 +156,15 @@ func (a *agent) exercise(t *testing.T, watched string) (fired int) {
 		}
 	}
 	a.subscribe(t)
-	// polkit is asked, and refuses.
+	// The broker asks polkit, which refuses.
 	if output, err := a.bus(t, asStranger, "GetStatus"); err == nil {
 		t.Errorf("a stranger gets %s", output)
 	}
 	return fired + a.replay(t, library, 10)
 }
 
-// subscribe makes a durable subscription, which holds what is not read, until
-// the test ends.
+// subscribe makes a durable subscription, which holds unread segments until the test
+// ends.
 func (a *agent) subscribe(t *testing.T) {
 	t.Helper()
 	if output, err := a.bus(t, asRoot, "Subscribe", "sa{sv}a{sv}", "durable", "0", "0"); err != nil {
@@ -190,7 +189,7 @@ func TestSyscallFiltersAndMountsAreEnforced(t *testing.T) {
 		truncateService:  {nil, []string{"/tmp", "/dev/shm"}},
 	} {
 		t.Run(unit, func(t *testing.T) {
-			// Both directories are there.
+			// The start makes the directories of all services.
 			a := installed(t, libraries(library))
 			a.run(t, "systemctl", "start", service, brokerService, inventoryService)
 			t.Cleanup(func() { a.endInventory(t) })
@@ -226,7 +225,7 @@ func TestSyscallFiltersAndMountsAreEnforced(t *testing.T) {
 				}
 			}
 			if calls < 25 {
-				t.Errorf("it reports only %q", inside)
+				t.Errorf("the program reports only %q", inside)
 			}
 		})
 	}
@@ -236,7 +235,7 @@ func TestSyscallFiltersAndMountsAreEnforced(t *testing.T) {
 func (a *agent) report(t *testing.T, unit, settings string) map[string]string {
 	t.Helper()
 	// The unit is stopped after its type has changed: a client that activates it by its
-	// socket in between must not start the service, which never ends by itself.
+	// socket in between must not start the original service, which never exits by itself.
 	directory := "/run/systemd/system/" + unit + ".d"
 	a.write(t, directory+"/report.conf", settings)
 	a.run(t, "systemctl", "daemon-reload")
@@ -256,8 +255,8 @@ func (a *agent) report(t *testing.T, unit, settings string) map[string]string {
 	// The journal may lag.
 	waitFor(t, "the last answer", func() bool {
 		for line := range strings.Lines(a.run(t, "journalctl", "_SYSTEMD_INVOCATION_ID="+run, "-o", "cat")) {
-			if what, answer, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":"); ok {
-				answers[what] = strings.TrimSpace(answer)
+			if name, answer, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":"); ok {
+				answers[name] = strings.TrimSpace(answer)
 			}
 		}
 		_, last := answers["end"]
@@ -271,11 +270,11 @@ func TestServicesHaveTheConfiguredCredentials(t *testing.T) {
 	for name, c := range map[string]struct {
 		unit, user string
 		groups     []string
-		// capabilities is their mask, as the kernel writes it.
+		// capabilities is their mask in the kernel's format.
 		capabilities string
 		perfEvents   bool
 		program      string
-		// writable are mounts that are, besides those of writableAnyway.
+		// writable are the writable mounts, in addition to writableAnyway.
 		writable []string
 	}{
 		"agent":                  {service, "crypto-auditing", []string{"crypto-auditing"}, mask(throwaway.CapLease, throwaway.CapBPF, throwaway.CapPerfmon), false, "/usr/bin/crau-agent", []string{logDir}},
@@ -297,7 +296,7 @@ func TestServicesHaveTheConfiguredCredentials(t *testing.T) {
 				a.run(t, "systemctl", "stop", service)
 			})
 			if c.unit == truncateService {
-				// It lasts as long as the broker lets it wait.
+				// Truncation runs until the broker, which is stopped, answers.
 				broker := a.property(t, brokerService, "MainPID")
 				a.run(t, "kill", "-STOP", broker)
 				t.Cleanup(func() { a.run(t, "kill", "-CONT", broker) })
@@ -327,7 +326,7 @@ func TestServicesHaveTheConfiguredCredentials(t *testing.T) {
 			}
 			for _, line := range status {
 				if ids, ok := strings.CutPrefix(line, "Groups:"); ok && !maps.Equal(groups, set(strings.Fields(ids))) {
-					t.Errorf("its groups are %s, want %v", ids, groups)
+					t.Errorf("the groups are %s, want %v", ids, groups)
 				}
 			}
 			for _, line := range a.proc(t, process, "mountinfo") {
@@ -337,8 +336,8 @@ func TestServicesHaveTheConfiguredCredentials(t *testing.T) {
 	}
 }
 
-// writableAnyway are mounts that a service can write to as far as it owns what
-// is there: its own /tmp, its own devices, and what all processes share.
+// writableAnyway are mounts on which a service can write to files that it owns: its own
+// /tmp, its own devices, and those that all processes share.
 var writableAnyway = []string{"/tmp", "/var/tmp", "/proc", "/dev/hugepages", "/dev/mqueue", "/dev/pts", "/dev/shm"}
 
 // checkMount checks a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
@@ -350,14 +349,14 @@ func checkMount(t *testing.T, line string, writable []string) {
 		t.Errorf("%s is mounted with %s", path, options)
 	}
 	if !slices.Contains(options, "ro") && !slices.Contains(options, "noexec") {
-		t.Errorf("what is written to %s can be executed", path)
+		t.Errorf("files written to %s can be executed", path)
 	}
 	if !slices.Contains(options, "nosuid") {
-		t.Errorf("what is in %s may raise privileges", path)
+		t.Errorf("files in %s may raise privileges", path)
 	}
 }
 
-// proc returns the lines of a file below /proc/PID, single blanks in them.
+// proc returns the lines of a file below /proc/PID, with single blanks.
 func (m *machine) proc(t *testing.T, process, name string) (lines []string) {
 	t.Helper()
 	text, err := os.ReadFile(m.path(filepath.Join("/proc", process, name)))

@@ -17,13 +17,13 @@ const (
 	inventoryDir = "/var/lib/crypto-auditing-inventory"
 )
 
-// inventoryInstalled is brokerInstalled with an inventory that does not run yet. conf is the text of
-// its configuration.
+// inventoryInstalled is brokerInstalled with an inventory that does not run yet. conf is the
+// inventory's configuration.
 func inventoryInstalled(t *testing.T, config, conf string) *agent {
 	t.Helper()
 	a := brokerInstalled(t, config, "")
 	a.run(t, "systemctl", "stop", inventoryService)
-	a.run(t, "sh", "-c", "rm -rf "+inventoryDir+"/*") // what other tests had counted
+	a.run(t, "sh", "-c", "rm -rf "+inventoryDir+"/*") // the counts of other tests
 	a.write(t, "/etc/crypto-auditing/inventory.conf", conf)
 	t.Cleanup(func() { a.endInventory(t) })
 	return a
@@ -33,19 +33,19 @@ func inventoryInstalled(t *testing.T, config, conf string) *agent {
 func (a *agent) endInventory(t *testing.T) {
 	t.Helper()
 	a.run(t, "systemctl", "stop", inventoryService)
-	_, _ = a.try(t, "crauctl", "subscriptions", "delete", "--user", "crypto-auditing-inventory", "inventory") // it may have counted nothing
+	_, _ = a.try(t, "crauctl", "subscriptions", "delete", "--user", "crypto-auditing-inventory", "inventory") // there is none if nothing was counted
 	a.run(t, "systemctl", "stop", brokerService)
 }
 
-// inventory calls a method of the inventory on the bus.
-func (a *agent) inventory(t *testing.T, who []string, method string, arguments ...string) (string, error) {
+// inventory calls a method of the inventory on the bus as a user.
+func (a *agent) inventory(t *testing.T, user []string, method string, arguments ...string) (string, error) {
 	t.Helper()
-	return a.try(t, slices.Concat([]string{"setpriv"}, who, []string{
+	return a.try(t, slices.Concat([]string{"setpriv"}, user, []string{
 		"busctl", "call", "org.crypto_auditing.Inventory", "/org/crypto_auditing/Inventory", "org.crypto_auditing.Inventory", method,
 	}, arguments)...)
 }
 
-// summary are the arguments of Summarize for all TLS handshakes.
+// summary has the arguments of Summarize for all TLS handshakes.
 var summary = []string{"asa{sv}", "1", "executable", "1", "operation", "as", "1", "tls::handshake"}
 
 func TestACallOnTheBusStartsTheInventoryAsAnUnprivilegedUser(t *testing.T) {
@@ -54,9 +54,9 @@ func TestACallOnTheBusStartsTheInventoryAsAnUnprivilegedUser(t *testing.T) {
 	if output, err := a.bus(t, asRoot, "Flush"); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
-	for _, who := range [][]string{asMember, asRoot} {
-		if output, err := a.inventory(t, who, "Summarize", summary...); err != nil || !strings.Contains(output, `"executable" s "replay"`) {
-			t.Errorf("%v: the inventory has %s, %v", who, output, err)
+	for _, caller := range [][]string{asMember, asRoot} {
+		if output, err := a.inventory(t, caller, "Summarize", summary...); err != nil || !strings.Contains(output, `"executable" s "replay"`) {
+			t.Errorf("%v: the inventory has %s, %v", caller, output, err)
 		}
 	}
 	status, err := os.ReadFile(a.path("/proc/" + a.property(t, inventoryService, "MainPID") + "/status"))
@@ -73,9 +73,9 @@ func TestACallOnTheBusStartsTheInventoryAsAnUnprivilegedUser(t *testing.T) {
 		}
 	}
 	if got := strings.TrimSpace(a.run(t, "stat", "-c", "%U %G %a", inventoryDir)); got != "crypto-auditing-inventory crypto-auditing-inventory 700" {
-		t.Errorf("%s is of %s", inventoryDir, got)
+		t.Errorf("%s belongs to %s", inventoryDir, got)
 	}
-	// polkit is asked about other users, and there is no agent to answer.
+	// The inventory asks polkit about other users, which finds no authentication agent.
 	if output, err := a.inventory(t, asStranger, "Summarize", summary...); err == nil || !strings.Contains(strings.ToLower(output), "denied") {
 		t.Errorf("a stranger gets %s, %v", output, err)
 	}
@@ -90,7 +90,7 @@ func TestACallOnTheBusStartsTheInventoryAsAnUnprivilegedUser(t *testing.T) {
 	a.checkNoComplaints(t, inventoryService)
 }
 
-func TestTheTimerHasTheInventoryCountAndItExitsWhenItIsIdle(t *testing.T) {
+func TestTheTimerStartsTheInventoryWhichCountsAndExitsWhenIdle(t *testing.T) {
 	a := inventoryInstalled(t, libraries(library), `idle_timeout = "100ms"`)
 	if state := strings.TrimSpace(a.run(t, "systemctl", "is-enabled", inventoryTimer)); state != "enabled" {
 		t.Errorf("the timer is %s", state)
@@ -105,11 +105,11 @@ func TestTheTimerHasTheInventoryCountAndItExitsWhenItIsIdle(t *testing.T) {
 	if output, err := a.bus(t, asRoot, "Flush"); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
-	// The command of the timer, without an earlier call.
+	// As the timer does it, without an earlier call.
 	a.run(t, "systemctl", "start", inventoryService)
 	waitFor(t, "the inventory to exit", func() bool { return a.property(t, inventoryService, "ActiveState") == "inactive" })
 	if result := a.property(t, inventoryService, "Result"); result != "success" {
-		t.Errorf("it exited with result %s", result)
+		t.Errorf("the inventory exited with result %s", result)
 	}
 	text, err := os.ReadFile(a.path(inventoryDir + "/inventory.sqlite"))
 	if err != nil || !strings.Contains(string(text), "replay") {
@@ -139,12 +139,12 @@ func TestADamagedInventoryIsRebuilt(t *testing.T) {
 	a.run(t, "systemctl", "stop", inventoryService)
 	a.write(t, inventoryDir+"/inventory.sqlite", strings.Repeat("damage", 10_000))
 	if after := count(); after != before {
-		t.Errorf("it has %s, and had %s", after, before)
+		t.Errorf("the inventory has %s, want %s", after, before)
 	}
 	if files := a.run(t, "ls", inventoryDir); !strings.Contains(files, "inventory-damaged-") {
 		t.Errorf("the damaged file is not kept: %s", files)
 	}
 	if printed := a.run(t, "journalctl", "-u", inventoryService, "--after-cursor", a.cursor, "-o", "cat"); !strings.Contains(printed, "was damaged and set aside") {
-		t.Errorf("it does not report it:\n%s", printed)
+		t.Errorf("the journal does not report the damage:\n%s", printed)
 	}
 }

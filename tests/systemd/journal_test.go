@@ -10,7 +10,7 @@ import (
 	throwaway "crypto-auditing/tests/machine"
 )
 
-// messageID returns the id of the message that the catalog gives a subject.
+// messageID returns the id of the message with a subject in the catalog.
 func messageID(t *testing.T, subject string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../systemd/crypto-auditing.catalog")
@@ -102,7 +102,7 @@ func TestTheJournalShowsWhenTheDiskFillsAndRecovers(t *testing.T) {
 	})
 	a.run(t, "systemctl", "start", service)
 	a.try(t, "dd", "if=/dev/zero", "of="+logDir+"/filler", "bs=4k")
-	// The store has a queue for what waits for the disk.
+	// The store queues chunks that wait for the disk, so that one replay may not be enough.
 	waitFor(t, "the full disk", func() bool {
 		a.replay(t, library, 200)
 		return len(a.messages(t, service, "The disk is full")) > 0
@@ -113,7 +113,7 @@ func TestTheJournalShowsWhenTheDiskFillsAndRecovers(t *testing.T) {
 		t.Errorf("the error is %q", full["ERROR"])
 	}
 	a.run(t, "rm", logDir+"/filler")
-	waitFor(t, "the disk to take events", func() bool {
+	waitFor(t, "the log to be written again", func() bool {
 		a.replay(t, library, 1)
 		return len(a.messages(t, service, "The log is written again")) > 0
 	})

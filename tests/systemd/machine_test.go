@@ -13,8 +13,8 @@ import (
 // opt is where the publishers are on the machine.
 const opt = throwaway.Opt
 
-// machine is the booted machine. Its methods are short names, for tests that
-// hardly do anything but call them.
+// machine is the booted machine. Its methods have short names because the tests mostly
+// consist of calls of them.
 type machine struct{ booted *throwaway.Machine }
 
 func (m *machine) command(arguments ...string) *exec.Cmd { return m.booted.Command(arguments...) }

@@ -23,8 +23,8 @@ var the struct {
 	machine *machine
 	// installed are the paths of all files that meson installed.
 	installed []string
-	// missing is the reason why there is none here; err why there is none although
-	// there could be.
+	// missing is the reason if the host cannot have a machine; err is the error if the
+	// machine could not be set up.
 	missing string
 	err     error
 }
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	// The machine is killed when this thread ends, whatever ends the tests.
+	// The kernel kills the machine when this thread ends, even if the tests crash.
 	runtime.LockOSThread()
 	if the.missing = throwaway.Missing(); the.missing == "" {
 		directory, err := os.MkdirTemp("", "crau-systemd-")
@@ -51,7 +51,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// setUp builds, installs and boots.
+// setUp builds and installs the project and boots the machine.
 func setUp(directory string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
@@ -80,8 +80,8 @@ func setUp(directory string) error {
 	return nil
 }
 
-// needMachine returns the machine. It ends the test where there is none: as
-// skipped where there cannot be one, else as failed.
+// needMachine returns the machine. Without one it skips the test if the host cannot have
+// a machine, and fails it otherwise.
 func needMachine(t *testing.T) *machine {
 	t.Helper()
 	if the.missing != "" {

@@ -15,14 +15,14 @@ import (
 	throwaway "crypto-auditing/tests/machine"
 )
 
-// access is who owns a file, and its mode.
+// access has the owners of a file and its mode.
 type access struct{ owner, group, mode string }
 
-// elsewhere is the row of the table for what is installed and has no other.
+// elsewhere is the row of the table for installed files without their own row.
 const elsewhere = "all else that is installed"
 
-// documented returns the table of files in docs/security.md: accesses by paths,
-// which may be patterns.
+// documented returns the table of files in docs/security.md: accesses by paths or
+// patterns.
 func documented(t *testing.T) map[string]access {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(throwaway.Root, "docs/security.md"))
@@ -36,13 +36,13 @@ func documented(t *testing.T) map[string]access {
 		table[row[1]] = access{row[2], row[3], row[4]}
 	}
 	if len(table) < 14 || table[elsewhere].mode == "" {
-		t.Fatalf("the table in docs/security.md is not understood: %v", table)
+		t.Fatalf("cannot parse the table in docs/security.md: %v", table)
 	}
 	return table
 }
 
-// rowOf returns the row of a table that holds for a file. One that is being made
-// is as it will be.
+// rowOf returns the row of a table for a file. A temporary file has the row of its final
+// name.
 func rowOf(table map[string]access, file string) (row string, found bool) {
 	file = strings.TrimSuffix(file, ".tmp")
 	if _, ok := table[file]; ok {
@@ -56,7 +56,7 @@ func rowOf(table map[string]access, file string) (row string, found bool) {
 	return "", false
 }
 
-// listing returns what find(1) finds: types of files and accesses, by paths.
+// listing returns the types and accesses of the files that find(1) finds, by paths.
 func (m *machine) listing(t *testing.T, arguments ...string) (types map[string]string, accesses map[string]access) {
 	t.Helper()
 	types, accesses = map[string]string{}, map[string]access{}
@@ -74,8 +74,8 @@ func (m *machine) listing(t *testing.T, arguments ...string) (types map[string]s
 func TestFilesHaveTheExpectedOwners(t *testing.T) {
 	table := documented(t)
 	a := brokerInstalled(t, libraries(library), "[truncate]\nmax_size = \"1B\"\nkeep_free = 0\n")
-	// All that services make: segments, sealed ones, what has been removed, a
-	// durable subscription, and a broker and an agent that come again.
+	// Makes the services create all their files: open and sealed segments, some of them
+	// removed, a durable subscription, and files of a restarted broker and agent.
 	for range 3 {
 		a.replay(t, library, 20)
 		a.run(t, "crauctl", "rotate")
@@ -83,7 +83,7 @@ func TestFilesHaveTheExpectedOwners(t *testing.T) {
 	before := len(a.segments(t))
 	a.run(t, "crauctl", "vacuum", "--force")
 	if after := len(a.segments(t)); after >= before {
-		t.Errorf("there are %d segments, there were %d", after, before)
+		t.Errorf("there are %d segments, want fewer than %d", after, before)
 	}
 	a.subscribe(t)
 	a.run(t, "systemctl", "start", openerSocket)
@@ -99,7 +99,7 @@ func TestFilesHaveTheExpectedOwners(t *testing.T) {
 		t.Helper()
 		rows[row]++
 		if want := table[row]; got != want {
-			t.Errorf("%s is of %s, want %s", file, got, want)
+			t.Errorf("%s has %s, want %s", file, got, want)
 		}
 	}
 	types, accesses := a.listing(t, logDir, stateDir, inventoryDir, "/run/crypto-auditing", "/run/varlink")
@@ -110,12 +110,12 @@ func TestFilesHaveTheExpectedOwners(t *testing.T) {
 		if row, ok := rowOf(table, file); ok {
 			check(file, got, row)
 		} else {
-			t.Errorf("%s, of %s, is not in the table of docs/security.md", file, got)
+			t.Errorf("%s (%s) is not in the table of docs/security.md", file, got)
 		}
 	}
 	_, accesses = a.listing(t, append(slices.Clone(the.installed), "-maxdepth", "0")...)
 	if len(accesses) != len(the.installed) {
-		t.Errorf("there are %d of %d installed files", len(accesses), len(the.installed))
+		t.Errorf("found %d of %d installed files", len(accesses), len(the.installed))
 	}
 	for file, got := range accesses {
 		row, ok := rowOf(table, file)
@@ -126,7 +126,7 @@ func TestFilesHaveTheExpectedOwners(t *testing.T) {
 	}
 	for row := range table {
 		if rows[row] == 0 {
-			t.Errorf("nothing is %s: the table of docs/security.md is out of date", row)
+			t.Errorf("no file matches %s: the table of docs/security.md is out of date", row)
 		}
 	}
 }
@@ -141,11 +141,11 @@ func TestTheServicesOwnNoOtherFiles(t *testing.T) {
 		"(", "-user", "crypto-auditing", "-o", "-user", "crypto-auditing-broker", "-o", "-user", "crypto-auditing-inventory", "-o", "-user", "crypto-auditing-opener", ")")
 	for file, got := range accesses {
 		if !below(file, logDir) && !below(file, stateDir) && !below(file, inventoryDir) {
-			t.Errorf("%s is of %s", file, got)
+			t.Errorf("%s has %s", file, got)
 		}
 	}
 	if len(accesses) < 4 {
-		t.Errorf("only %v belong to the services", accesses)
+		t.Errorf("the services own only %v", accesses)
 	}
 }
 
@@ -163,7 +163,7 @@ func TestDocumentedModesDenyAccessToOthers(t *testing.T) {
 			t.Errorf("all users can write %s", row)
 		case (below(row, logDir) || below(row, stateDir) || below(row, inventoryDir)) && others != '0':
 			t.Errorf("all users can read %s", row)
-		// Who owns a socket may connect to it.
+		// The owner of a socket may connect to it.
 		case a.owner != "root" && !below(row, logDir) && !below(row, stateDir) && !below(row, inventoryDir) && row != "/run/crypto-auditing/opener":
 			t.Errorf("%s belongs to %s", row, a.owner)
 		}

@@ -18,8 +18,8 @@ const (
 	openerSocket  = "crypto-auditing-opener.socket"
 )
 
-// contain starts replay in a mount namespace of its own with a library that is only there,
-// and returns a function that has it fire recorded handshakes.
+// contain starts replay in a new mount namespace with a library that exists only there, and
+// returns a function that makes it fire recorded handshakes.
 func (a *agent) contain(t *testing.T) (run func(handshakes int)) {
 	t.Helper()
 	c := a.command("unshare", "--mount", "sh", "-euc", "mount -t tmpfs none /mnt; cat "+library+" >/mnt/libssl.so.77; chmod 644 /mnt/libssl.so.77; exec "+
@@ -46,7 +46,7 @@ func (a *agent) contain(t *testing.T) (run func(handshakes int)) {
 			t.Fatal(err)
 		}
 	}
-	await() // that it is ready
+	await() // the line "ready"
 	return func(handshakes int) {
 		t.Helper()
 		if _, err := fmt.Fprintf(in, "run %d\n", handshakes); err != nil {
@@ -106,7 +106,7 @@ func TestLibrariesInContainersAreRecordedOnceTheOpenerIsEnabled(t *testing.T) {
 	a.checkNoComplaints(t, openerService)
 }
 
-// groupsOf returns the group of a process, which is to be its only one.
+// groupsOf returns the group of a process, which must be its only one.
 func groupsOf(status []string) string {
 	for _, line := range status {
 		if ids, ok := strings.CutPrefix(line, "Gid: "); ok {

@@ -38,7 +38,7 @@ func TestAgentRecordsAsAnUnprivilegedUser(t *testing.T) {
 	}
 }
 
-func TestSandboxLeavesTheAgentWhatItNeeds(t *testing.T) {
+func TestSandboxAllowsWhatTheAgentNeeds(t *testing.T) {
 	a := recording(t, libraries(library))
 	a.replay(t, library, 10)
 	if disabled, err := os.ReadFile("/proc/sys/kernel/io_uring_disabled"); err == nil && strings.TrimSpace(string(disabled)) == "0" {
@@ -53,7 +53,7 @@ func TestSandboxLeavesTheAgentWhatItNeeds(t *testing.T) {
 	a.checkNoComplaints(t, service)
 }
 
-// The programs at the sockets need no more than those at the probes.
+// The BPF programs at sockets need no more capabilities than those at probes.
 func TestTheServiceRecordsHandshakesAtSockets(t *testing.T) {
 	a := recording(t, "sources = [\"wire\"]\n")
 	checkCapabilities(t, a, throwaway.CapLease, throwaway.CapPerfmon, throwaway.CapBPF)
@@ -106,14 +106,14 @@ func TestLogBelongsToTheGroup(t *testing.T) {
 	}
 	other := slices.Concat([]string{"setpriv"}, asStranger, read)
 	if output, err := a.try(t, other...); err == nil {
-		t.Errorf("anybody can read the log:\n%s", output)
+		t.Errorf("other users can read the log:\n%s", output)
 	}
 }
 
 func TestConnectingToTheSocketStartsTheAgent(t *testing.T) {
 	a := installed(t, libraries(library))
 	if a.active(t) {
-		t.Fatal("the agent runs before anybody connected")
+		t.Fatal("the agent runs before a connection")
 	}
 	connect(t, a)
 	waitFor(t, "the agent", func() bool { return a.active(t) })
@@ -131,17 +131,17 @@ func connect(t *testing.T, a *agent) {
 	}
 }
 
-func tryConnect(t *testing.T, a *agent, who []string) (string, error) {
+func tryConnect(t *testing.T, a *agent, user []string) (string, error) {
 	t.Helper()
 	const program = `import socket; socket.socket(socket.AF_UNIX).connect("` + socketPath + `")`
-	return a.try(t, slices.Concat([]string{"setpriv"}, who, []string{"python3", "-c", program})...)
+	return a.try(t, slices.Concat([]string{"setpriv"}, user, []string{"python3", "-c", program})...)
 }
 
 func TestOtherUsersCannotConnect(t *testing.T) {
 	a := installed(t, libraries(library))
 	output, err := tryConnect(t, a, asStranger)
 	if err == nil || !strings.Contains(output, "Permission denied") {
-		t.Errorf("the user nobody cannot connect: %v\n%s", err, output)
+		t.Errorf("the user nobody gets %v, want a denied permission\n%s", err, output)
 	}
 	if a.active(t) {
 		t.Error("a stranger started the agent")
@@ -160,7 +160,7 @@ func TestStoppingWritesAllProbedEvents(t *testing.T) {
 	}
 }
 
-func TestExitOfAServiceKeepsTheSocketOfTheOther(t *testing.T) {
+func TestExitOfAServiceKeepsTheSocketsOfOthers(t *testing.T) {
 	a := installed(t, libraries(library))
 	const other = "/run/crypto-auditing/org.cryptoauditing.Other"
 	a.write(t, "/run/systemd/system/other.socket", "[Socket]\nListenStream="+other+"\nRemoveOnStop=yes\n")

@@ -15,11 +15,11 @@ func TestReloadAppliesTheConfiguration(t *testing.T) {
 	fired := a.replay(t, library, 5)
 	a.write(t, "/etc/crypto-auditing/agent.conf", libraries(library, second))
 	a.run(t, "systemctl", "reload", service)
-	// It is in effect when the reload returns.
+	// The configuration is in effect when the reload returns.
 	fired += a.replay(t, second, 5)
 	fired += a.replay(t, library, 5)
 	if got := a.pid(t); got != process {
-		t.Errorf("the agent is another process: %s, was %s", got, process)
+		t.Errorf("the process of the agent is %s, was %s", got, process)
 	}
 	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
 		t.Errorf("recorded %d of %d hits, lost %d", recorded, fired, lost)
@@ -46,11 +46,11 @@ func TestReloadRefusesABadConfiguration(t *testing.T) {
 					t.Errorf("the error is %q, want %q in it", failed["ERROR"], want)
 				}
 			}
-			// The same by the signal.
+			// The signal has the same effect.
 			a.run(t, "kill", "-HUP", process)
 			waitFor(t, "the agent's error", func() bool { return len(a.messages(t, service, subject)) == 2 })
 			if got := a.pid(t); got != process || !a.active(t) {
-				t.Errorf("the agent is another process: %s, was %s", got, process)
+				t.Errorf("the process of the agent is %s, was %s", got, process)
 			}
 			fired := a.replay(t, library, 5)
 			if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
@@ -67,19 +67,19 @@ func TestReloadFailsIfALibraryIsMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := recording(t, libraries(library))
 			a.write(t, "/etc/crypto-auditing/agent.conf", libraries(second, missing))
-			// Again: it is no less missing for having been looked for.
+			// A second reload must fail, too.
 			for range 2 {
 				output, err := a.try(t, "systemctl", "reload", service)
 				if err == nil {
 					t.Errorf("the reload succeeded:\n%s", output)
 				}
-				// The reason, as the administrator gets it.
+				// The agent's command prints the reason.
 				output, err = a.try(t, "crau-agent", "--reload")
 				if err == nil || !strings.Contains(output, "some libraries are not recorded: cannot attach to "+missing) {
 					t.Errorf("crau-agent --reload failed with %v: %s", err, output)
 				}
 			}
-			// All else is in effect.
+			// The rest of the configuration is in effect.
 			fired := a.replay(t, second, 5)
 			if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
 				t.Errorf("recorded %d of %d hits, lost %d", recorded, fired, lost)
@@ -92,7 +92,7 @@ func TestCheckRunsAsTheServicesUser(t *testing.T) {
 	const dropIn = "/etc/crypto-auditing/agent.conf.d/50-test.conf"
 	for name, c := range map[string]struct {
 		prepare func(t *testing.T, a *agent)
-		want    []string // in its output; none: it finds nothing
+		want    []string // in the output; empty: the check succeeds
 	}{
 		"nothing": {func(*testing.T, *agent) {}, nil},
 		"an unreadable drop-in": {func(t *testing.T, a *agent) {
@@ -119,12 +119,12 @@ func TestCheckRunsAsTheServicesUser(t *testing.T) {
 			output, err := a.try(t, "crau-agent", "--check")
 			if c.want == nil {
 				if err != nil || output != "as user crypto-auditing: the configuration is valid (/etc/crypto-auditing/agent.conf); libraries with probes: 1; "+logDir+" is writable\n" {
-					t.Errorf("it fails with %v: %s", err, output)
+					t.Errorf("the check returns %v: %s", err, output)
 				}
 				return
 			}
 			if err == nil {
-				t.Errorf("it finds nothing:\n%s", output)
+				t.Errorf("the check succeeds:\n%s", output)
 			}
 			for _, want := range append(c.want, "crau-agent: ") {
 				if !strings.Contains(output, want) {

@@ -12,15 +12,14 @@ import (
 	throwaway "crypto-auditing/tests/machine"
 )
 
-// limits are the exposures that systemd-analyze security may find at most, in
-// tenths.
+// limits are the highest exposures that systemd-analyze security may report, in tenths.
 var limits = map[string]int{service: 15, brokerService: 8, inventoryService: 8, openerService: 11, truncateService: 8}
 
 func TestUnitsAreCorrect(t *testing.T) {
 	m := needMachine(t)
 	for _, unit := range []string{service, socket, brokerService, brokerSocket, inventoryService, inventoryTimer, openerService, openerSocket, truncateService, truncateTimer} {
 		path := m.property(t, unit, "FragmentPath")
-		// It prints its findings; its exit status only shows the worst.
+		// The findings are in its output; its exit status only shows the worst.
 		if output := m.run(t, "systemd-analyze", "verify", "--recursive-errors=no", path); output != "" {
 			t.Errorf("systemd-analyze verify %s:\n%s", path, output)
 		}
@@ -30,13 +29,13 @@ func TestUnitsAreCorrect(t *testing.T) {
 func TestRestartsOfAFailingServiceAreDelayed(t *testing.T) {
 	m := needMachine(t)
 	for _, unit := range []string{service, brokerService, inventoryService} {
-		steps := m.property(t, unit, "RestartSteps") // empty: this systemd does not know it
+		steps := m.property(t, unit, "RestartSteps") // empty: this systemd lacks the setting
 		delay := m.property(t, unit, "RestartUSec")
 		if grows := steps != "" && steps != "0"; !grows && delay != "5s" {
-			t.Errorf("%s is started again after %s, in %q steps", unit, delay, steps)
+			t.Errorf("%s is restarted after %s, in %q steps", unit, delay, steps)
 		}
 		if status := m.property(t, unit, "RestartPreventExitStatus"); status != "78" {
-			t.Errorf("%s is not started again after the exit status %s", unit, status)
+			t.Errorf("%s is not restarted after the exit status %s, want 78", unit, status)
 		}
 	}
 }
@@ -67,7 +66,7 @@ func TestInstallationEnablesTheAgentForBoot(t *testing.T) {
 	if _, err := os.Readlink(m.path("/run/varlink/registry/org.cryptoauditing.Agent")); err != nil {
 		t.Errorf("the interface is not registered: %v", err)
 	}
-	// No test has touched the first start, at boot.
+	// The first start was at boot, before all tests.
 	first := m.run(t, "journalctl", "-b", "-u", service, "-o", "cat")
 	if !strings.Contains(first, "recording (log_dir=") {
 		t.Errorf("the agent did not record after boot:\n%s", first)
@@ -100,8 +99,7 @@ func mask(capabilities ...int) string {
 	return fmt.Sprintf("%016x", bits)
 }
 
-// checkCapabilities checks that the agent has some capabilities and can get no
-// other.
+// checkCapabilities checks that the agent has some capabilities and cannot get others.
 func checkCapabilities(t *testing.T, a *agent, capabilities ...int) {
 	t.Helper()
 	want := mask(capabilities...)
@@ -116,7 +114,7 @@ func TestManualsAndCompletionsAreInstalled(t *testing.T) {
 	m := needMachine(t)
 	for page, section := range map[string]string{
 		"crauctl": "1", "crypto-auditing-agent.conf": "5", "crypto-auditing-broker.conf": "5", "crypto-auditing-inventory.conf": "5", "crypto-auditing": "7", "crau-agent": "8", "crau-broker": "8", "crau-inventory": "8", "crau-opener": "8",
-		// Links to a page, which lead to where it is.
+		// These pages are links.
 		service: "8", truncateTimer: "8",
 	} {
 		text, err := os.ReadFile(m.path("/usr/share/man/man" + section + "/" + page + "." + section))
@@ -126,7 +124,7 @@ func TestManualsAndCompletionsAreInstalled(t *testing.T) {
 			t.Errorf("%s(%s) has a placeholder left", page, section)
 		} else if target, ok := strings.CutPrefix(string(text), ".so "); ok {
 			if _, err := os.Stat(m.path("/usr/share/man/" + strings.TrimSpace(target))); err != nil {
-				t.Errorf("%s(%s) leads nowhere: %v", page, section, err)
+				t.Errorf("%s(%s) is a dangling link: %v", page, section, err)
 			}
 		}
 	}
@@ -136,7 +134,7 @@ func TestManualsAndCompletionsAreInstalled(t *testing.T) {
 			t.Errorf("the completions %s: %v", path, err)
 		}
 	}
-	// What they all ask.
+	// The completions of all shells call this command.
 	if offered := m.run(t, "crauctl", "__complete", "q"); !strings.HasPrefix(offered, "query\t") {
 		t.Errorf("crauctl q is completed by %q", offered)
 	}

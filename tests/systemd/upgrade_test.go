@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// replacements is how often the library is replaced.
+// replacements is the number of replacements of the library.
 const replacements = 5
 
 func TestLibraryIsUpgradedUnderLoad(t *testing.T) {
@@ -26,8 +26,8 @@ func TestLibraryIsUpgradedUnderLoad(t *testing.T) {
 	load := startLoad(t, a, path)
 	fired := 0
 	for i := 1; i <= replacements; i++ {
-		// As a package manager does it: the new file gets its final name when
-		// it is complete.
+		// As by a package manager: the new file gets its final name when it is
+		// complete.
 		copyFile(t, a.path(fmt.Sprintf("%s/libreplay%d.so", opt, i)), a.path(path+".new"))
 		if err := os.Rename(a.path(path+".new"), a.path(path)); err != nil {
 			t.Fatal(err)
@@ -60,14 +60,14 @@ func TestAMissingLibraryIsReportedOnce(t *testing.T) {
 			return strings.Count(strings.Join(a.journal(t), "\n"), "attached (library="+path) == i+1
 		})
 	}
-	// Once at start, once by what watches.
+	// Once at the start, and once by the watcher of the directory.
 	if n := strings.Count(strings.Join(a.journal(t), "\n"), "cannot attach to "+missing); n == 0 || n > 2 {
 		t.Errorf("the missing library is reported %d times", n)
 	}
 }
 
-// load is a program that fires all the time, through the file that a library
-// was when it started.
+// load is a program that fires continuously, through the file that a library was when the
+// program started.
 type load struct {
 	stop chan struct{}
 	done chan struct{}
@@ -122,7 +122,7 @@ func startLoad(t *testing.T, a *agent, library string) *load {
 	return l
 }
 
-// end ends the program and returns how many hits it fired.
+// end ends the program and returns the number of its hits.
 func (l *load) end(t *testing.T) int {
 	t.Helper()
 	close(l.stop)

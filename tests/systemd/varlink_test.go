@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// reply is what a varlink service answers.
+// reply is the reply of a varlink service.
 type reply struct {
 	Error      string
 	Parameters map[string]any
 }
 
-// caller is a client that shares nothing with the service.
+// caller is a client that shares no code with the service.
 const caller = `
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
@@ -31,10 +31,10 @@ while not answer.endswith(b"\0"):
 print(answer[:-1].decode())
 `
 
-// call calls a method of the agent.
-func (a *agent) call(t *testing.T, who []string, method string) (r reply) {
+// call calls a method of the agent as a user.
+func (a *agent) call(t *testing.T, user []string, method string) (r reply) {
 	t.Helper()
-	command := slices.Concat([]string{"setpriv"}, who, []string{"python3", "-c", caller, socketPath, "org.cryptoauditing.Agent." + method})
+	command := slices.Concat([]string{"setpriv"}, user, []string{"python3", "-c", caller, socketPath, "org.cryptoauditing.Agent." + method})
 	output := a.run(t, command...)
 	if err := json.Unmarshal([]byte(output), &r); err != nil {
 		t.Fatalf("%s answers %q: %v", method, output, err)
@@ -49,7 +49,7 @@ func TestCallStartsTheAgentAndIsAnswered(t *testing.T) {
 	if r.Error != "" || status["directory"] != logDir || status["profile"] == "" {
 		t.Errorf("the answer is %+v", r)
 	}
-	// It may answer before the service manager has heard that it is ready.
+	// The agent may answer before the service manager has read that it is ready.
 	waitFor(t, "the agent to run", func() bool { return a.active(t) })
 }
 
@@ -61,15 +61,15 @@ func TestPeersHaveTheirPermissions(t *testing.T) {
 		"Rotate":    {asRoot},
 		"Reload":    {asRoot},
 	} {
-		for who, as := range map[string][]string{"root": asRoot, "member": asMember} {
+		for name, user := range map[string][]string{"root": asRoot, "member": asMember} {
 			want := "org.cryptoauditing.Agent.PermissionDenied"
-			for _, one := range allowed {
-				if slices.Equal(one, as) {
+			for _, permitted := range allowed {
+				if slices.Equal(permitted, user) {
 					want = ""
 				}
 			}
-			if r := a.call(t, as, method); r.Error != want {
-				t.Errorf("%s calls %s: %+v, want the error %q", who, method, r, want)
+			if r := a.call(t, user, method); r.Error != want {
+				t.Errorf("%s calls %s: %+v, want the error %q", name, method, r, want)
 			}
 		}
 	}

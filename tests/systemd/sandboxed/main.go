@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command sandboxed takes the place of a service's program and tells what may
-// be done in there: the errors that system calls give, with arguments that do
-// nothing where a call is allowed, and what comes of files in some directories.
+// Command sandboxed replaces the program of a service and prints what its sandbox
+// allows: the errors of system calls, with arguments that have no effect if a call is
+// allowed, and whether files in some directories can be written and executed.
 package main
 
 import (
@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// none is no file descriptor, no process and no user.
+// none is not a valid file descriptor, process or user.
 const none = ^uintptr(0)
 
-// calls are system calls and arguments they refuse.
+// calls are system calls with invalid arguments.
 var calls = map[string][4]uintptr{
 	"bind":              {unix.SYS_BIND, none},
 	"capset":            {unix.SYS_CAPSET, 0},
@@ -63,7 +63,7 @@ func main() {
 	fmt.Println("end:")
 }
 
-// file tells what comes of a program that is written to a directory and executed.
+// file reports whether a program can be written to a directory and executed.
 func file(dir string) string {
 	path := filepath.Join(dir, "sandboxed")
 	program, err := os.ReadFile("/proc/self/exe")
@@ -73,8 +73,8 @@ func file(dir string) string {
 	if os.WriteFile(path, program, 0o700) != nil {
 		return "is not written"
 	}
-	defer func() { _ = os.Remove(path) }() // it is the last of its kind
-	// access(2) looks at the mount, too.
+	defer func() { _ = os.Remove(path) }() // nothing uses it afterwards
+	// access(2) also checks the options of the mount.
 	if unix.Access(path, unix.X_OK) != nil {
 		return "is not executed"
 	}
