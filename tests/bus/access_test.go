@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// call is a call of the broker by busctl.
+// call returns a command that calls a method of the broker.
 func call(method string, arguments ...string) []string {
 	return append([]string{
 		"busctl", "call", "org.crypto_auditing.Broker", "/org/crypto_auditing/Broker", "org.crypto_auditing.Broker", method,
 	}, arguments...)
 }
 
-// There is no polkit in these worlds.
+// The worlds have no polkit.
 func TestWithoutPolkitTheGroupMayReadAndRootTruncate(t *testing.T) {
 	calls := map[string][]string{
 		"Read":              {"sa{sv}u", "oldest", "0", "1"},
@@ -26,10 +26,10 @@ func TestWithoutPolkitTheGroupMayReadAndRootTruncate(t *testing.T) {
 		"Truncate":          {"a{sv}", "0"},
 		"GetStatus":         nil,
 	}
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 1)
 		for method, arguments := range calls {
-			// The group may do all but remove, which the timer's user may.
+			// The group may do everything except remove. The user of the timer may remove.
 			truncates := method == "Truncate"
 			for user, allowed := range map[string]bool{root: true, member: !truncates, brokers: true, stranger: false} {
 				r := w.as(t, user, call(method, arguments...)...)
@@ -46,8 +46,8 @@ func TestWithoutPolkitTheGroupMayReadAndRootTruncate(t *testing.T) {
 	})
 }
 
-func TestASubscriptionAnswersItsOwnerAndRoot(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+func TestOnlyTheOwnerAndRootMayUseASubscription(t *testing.T) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		_, quoted, _ := strings.Cut(w.must(t, member, call("Subscribe", "sa{sv}a{sv}", "mine", "0", "0")...), `"`)
 		path := strings.TrimSuffix(strings.TrimSpace(quoted), `"`)
 		seek := []string{"busctl", "call", "org.crypto_auditing.Broker", path, "org.crypto_auditing.Broker.Subscription", "Seek", "s", "oldest"}

@@ -14,8 +14,8 @@ import (
 	"crypto-auditing/src/client"
 )
 
-func TestTheClientReadsWhatAnIndependentDecoderFindsInTheLog(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+func TestTheClientAndAnIndependentDecoderReadTheSameLog(t *testing.T) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 100)
 		want := w.log(t)
 		c := w.connect(t)
@@ -56,10 +56,10 @@ func TestTheClientReadsWhatAnIndependentDecoderFindsInTheLog(t *testing.T) {
 }
 
 func TestAFilterExcludesOtherGroups(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 5)
 		c := w.connect(t)
-		count := func(f client.Filter, fits func(*client.Group) bool) (n int) {
+		count := func(f client.Filter, matches func(*client.Group) bool) (n int) {
 			for g, err := range c.Groups(t.Context(), client.Oldest, f) {
 				if err != nil {
 					t.Fatal(err)
@@ -67,36 +67,36 @@ func TestAFilterExcludesOtherGroups(t *testing.T) {
 				if g.IsMetadata() {
 					continue // notices pass every filter
 				}
-				if !fits(&g) {
-					t.Errorf("%+v passes %+v", g, f)
+				if !matches(&g) {
+					t.Errorf("the filter %+v passes %+v", f, g)
 				}
 				n++
 			}
 			return n
 		}
 		for name, c := range map[string]struct {
-			filter client.Filter
-			fits   func(*client.Group) bool
-			none   bool
+			filter  client.Filter
+			matches func(*client.Group) bool
+			none    bool
 		}{
 			"contexts": {client.Filter{Contexts: []string{"tls::key_exchange"}}, func(g *client.Group) bool { return g.Name == "tls::key_exchange" }, false},
 			"keys":     {client.Filter{Keys: []string{"tls::group"}}, func(g *client.Group) bool { return g.Value("tls::group") != nil }, false},
 			"matches": {client.Filter{Matches: []string{"tls::protocol_version=772"}}, func(g *client.Group) bool {
 				return g.Value("tls::protocol_version") == int64(772)
 			}, false},
-			"a program": {client.Filter{Executables: []string{"replay"}}, func(g *client.Group) bool { return g.Executable == "replay" }, false},
-			"another":   {client.Filter{Executables: []string{"curl"}}, func(*client.Group) bool { return false }, true},
-			"the past":  {client.Filter{Until: time.Unix(1, 0)}, func(*client.Group) bool { return false }, true},
+			"a program":       {client.Filter{Executables: []string{"replay"}}, func(g *client.Group) bool { return g.Executable == "replay" }, false},
+			"another program": {client.Filter{Executables: []string{"curl"}}, func(*client.Group) bool { return false }, true},
+			"the past":        {client.Filter{Until: time.Unix(1, 0)}, func(*client.Group) bool { return false }, true},
 		} {
-			if n := count(c.filter, c.fits); (n == 0) != c.none {
-				t.Errorf("%s: %d groups", name, n)
+			if n := count(c.filter, c.matches); (n == 0) != c.none {
+				t.Errorf("%s: %d groups, want none: %t", name, n, c.none)
 			}
 		}
 	})
 }
 
-func TestErrorsAreGoErrors(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+func TestErrorsOfTheBrokerMatchErrorsOfTheClient(t *testing.T) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 1)
 		c := w.connect(t)
 		foreign := client.Cursor(strings.Repeat("ab", 16) + "-0000000000000001")
@@ -120,30 +120,30 @@ func TestErrorsAreGoErrors(t *testing.T) {
 		}
 		bad := client.Filter{Matches: []string{"="}}
 		for name, c := range map[string]struct{ err, want error }{
-			"reading after an invalid cursor":         {read("here", client.Filter{}), client.ErrInvalidCursor},
-			"reading after a cursor of another log":   {read(foreign, client.Filter{}), client.ErrForeignCursor},
-			"reading with a bad filter":               {read(client.Oldest, bad), client.ErrInvalidFilter},
-			"opening after an invalid cursor":         {open("here", client.Filter{}), client.ErrInvalidCursor},
-			"opening after a cursor of another log":   {open(foreign, client.Filter{}), client.ErrForeignCursor},
-			"opening with a bad filter":               {open(client.Oldest, bad), client.ErrInvalidFilter},
-			"subscribing after an invalid cursor":     {subscribe(client.SubscribeOptions{After: "here"}), client.ErrInvalidCursor},
-			"subscribing after one of another log":    {subscribe(client.SubscribeOptions{After: foreign}), client.ErrForeignCursor},
-			"subscribing with a bad filter":           {subscribe(client.SubscribeOptions{Filter: bad}), client.ErrInvalidFilter},
-			"subscribing under a bad name":            {subscribe(client.SubscribeOptions{Name: "a b"}), client.ErrInvalidArgument},
-			"subscribing to batches that are too big": {subscribe(client.SubscribeOptions{Batch: 1001}), client.ErrInvalidArgument},
-			"deleting what is not there":              {c.DeleteSubscription(t.Context(), "none"), client.ErrNoSuchSubscription},
+			"reading after an invalid cursor":     {read("here", client.Filter{}), client.ErrInvalidCursor},
+			"reading after a foreign cursor":      {read(foreign, client.Filter{}), client.ErrForeignCursor},
+			"reading with a bad filter":           {read(client.Oldest, bad), client.ErrInvalidFilter},
+			"opening after an invalid cursor":     {open("here", client.Filter{}), client.ErrInvalidCursor},
+			"opening after a foreign cursor":      {open(foreign, client.Filter{}), client.ErrForeignCursor},
+			"opening with a bad filter":           {open(client.Oldest, bad), client.ErrInvalidFilter},
+			"subscribing after an invalid cursor": {subscribe(client.SubscribeOptions{After: "here"}), client.ErrInvalidCursor},
+			"subscribing after a foreign cursor":  {subscribe(client.SubscribeOptions{After: foreign}), client.ErrForeignCursor},
+			"subscribing with a bad filter":       {subscribe(client.SubscribeOptions{Filter: bad}), client.ErrInvalidFilter},
+			"subscribing with a bad name":         {subscribe(client.SubscribeOptions{Name: "a b"}), client.ErrInvalidArgument},
+			"subscribing with too large batches":  {subscribe(client.SubscribeOptions{Batch: 1001}), client.ErrInvalidArgument},
+			"deleting a missing subscription":     {c.DeleteSubscription(t.Context(), "none"), client.ErrNoSuchSubscription},
 		} {
 			if !errors.Is(c.err, c.want) {
 				t.Errorf("%s: %v, want %v", name, c.err, c.want)
 			}
 		}
 		if _, err := c.Attach(t.Context(), "none"); !errors.Is(err, client.ErrNoSuchSubscription) {
-			t.Errorf("attaching to what is not there: %v", err)
+			t.Errorf("attaching to a missing subscription: %v", err)
 		}
 	})
 }
 
-// follower collects what a subscription delivers.
+// follower collects the groups that a subscription delivers.
 type follower struct {
 	t            *testing.T
 	s            *client.Subscription
@@ -153,7 +153,7 @@ type follower struct {
 	cursor       client.Cursor
 }
 
-// until takes batches up to a cursor.
+// until receives batches up to a cursor.
 func (f *follower) until(cursor client.Cursor) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
@@ -187,22 +187,23 @@ func sequence(t *testing.T, c client.Cursor) (n uint64) {
 	return n
 }
 
-// all reports how the sequences differ from all from one on up to another.
-func all(sequences []uint64, from, to uint64) error {
+// contiguous returns an error unless the sequences are all numbers from first to last.
+func contiguous(sequences []uint64, first, last uint64) error {
+	next := first
 	for _, n := range sequences {
-		if n != from {
-			return fmt.Errorf("there is %d where %d is expected", n, from)
+		if n != next {
+			return fmt.Errorf("got sequence %d, want %d", n, next)
 		}
-		from++
+		next++
 	}
-	if from != to+1 {
-		return fmt.Errorf("they end with %d, not %d", from-1, to)
+	if next != last+1 {
+		return fmt.Errorf("the sequences end with %d, want %d", next-1, last)
 	}
 	return nil
 }
 
-func TestASubscriptionDeliversWhatIsRecordedOnceAndInOrder(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+func TestASubscriptionDeliversEachGroupOnceAndInOrder(t *testing.T) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		s, err := w.connect(t).Subscribe(t.Context(), client.SubscribeOptions{})
 		if err != nil {
@@ -215,14 +216,14 @@ func TestASubscriptionDeliversWhatIsRecordedOnceAndInOrder(t *testing.T) {
 			last = w.fire(t, 20)
 			f.until(last)
 		}
-		if err := all(f.sequences, sequence(t, before)+1, sequence(t, last)); err != nil || len(f.skipped) > 0 {
+		if err := contiguous(f.sequences, sequence(t, before)+1, sequence(t, last)); err != nil || len(f.skipped) > 0 {
 			t.Errorf("%v, skipped %v", err, f.skipped)
 		}
 	})
 }
 
 func TestASubscriptionOutlivesTheBroker(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		s, err := w.connect(t).Subscribe(t.Context(), client.SubscribeOptions{})
 		if err != nil {
@@ -235,14 +236,14 @@ func TestASubscriptionOutlivesTheBroker(t *testing.T) {
 			w.endBroker(t, signal)
 			f.until(w.fire(t, 20))
 		}
-		if err := all(f.sequences, sequence(t, before)+1, sequence(t, f.cursor)); err != nil || len(f.skipped) > 0 {
+		if err := contiguous(f.sequences, sequence(t, before)+1, sequence(t, f.cursor)); err != nil || len(f.skipped) > 0 {
 			t.Errorf("%v, skipped %v", err, f.skipped)
 		}
 	})
 }
 
 func TestADurableSubscriptionContinuesAtItsPosition(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		c := w.connect(t)
 		options := client.SubscribeOptions{Name: "durable", After: before, Acknowledge: true}
@@ -260,17 +261,17 @@ func TestADurableSubscriptionContinuesAtItsPosition(t *testing.T) {
 		if err := f.s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		// While no client is attached, and the broker is killed.
+		// Record while no client is attached, before and after the broker is killed.
 		w.fire(t, 20)
 		w.killBroker(t)
 		last := w.fire(t, 20)
 
 		if s, err := c.Subscribe(t.Context(), client.SubscribeOptions{Name: "durable", Filter: client.Filter{Scopes: []string{"ssh"}}}); !errors.Is(err, client.ErrSubscriptionExists) {
-			t.Errorf("under the same name with another filter: %v, %v", s, err)
+			t.Errorf("subscribing with the same name and another filter: %v, %v", s, err)
 		}
 		f = resume()
 		f.until(last)
-		if err := all(append(sequences, f.sequences...), sequence(t, before)+1, sequence(t, last)); err != nil || len(f.skipped) > 0 {
+		if err := contiguous(append(sequences, f.sequences...), sequence(t, before)+1, sequence(t, last)); err != nil || len(f.skipped) > 0 {
 			t.Errorf("%v, skipped %v", err, f.skipped)
 		}
 		infos, err := c.Subscriptions(t.Context())
@@ -282,45 +283,45 @@ func TestADurableSubscriptionContinuesAtItsPosition(t *testing.T) {
 			if info.Name == "durable" {
 				found++
 				if info.User != 0 || !info.Attached || info.Flow != "acknowledge" || info.Delivered < uint64(len(f.sequences)) || info.Created.IsZero() {
-					t.Errorf("it is listed as %+v", info)
+					t.Errorf("the subscription is listed as %+v", info)
 				}
 			}
 		}
 		if found != 1 {
-			t.Errorf("it is listed %d times", found)
+			t.Errorf("the subscription is listed %d times, want once", found)
 		}
-		// Another one takes it over.
+		// Another object takes over the subscription.
 		other, err := c.Attach(t.Context(), "durable")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := f.s.Acknowledge(t.Context(), f.cursor); err != nil {
-			t.Errorf("by the same user: %v", err)
+			t.Errorf("acknowledging as the same user: %v", err)
 		}
 		g := &follower{t: t, s: other, acknowledges: true}
 		g.until(w.fire(t, 1))
-		if err := all(g.sequences, sequence(t, last)+1, sequence(t, g.cursor)); err != nil {
-			t.Errorf("the new owner: %v", err)
+		if err := contiguous(g.sequences, sequence(t, last)+1, sequence(t, g.cursor)); err != nil {
+			t.Errorf("after taking over: %v", err)
 		}
 		if err := other.Seek(t.Context(), last); err != nil {
 			t.Fatal(err)
 		}
-		again := &follower{t: t, s: other, acknowledges: true}
-		again.until(g.cursor)
-		if err := all(again.sequences, sequence(t, last)+1, sequence(t, g.cursor)); err != nil {
-			t.Errorf("after going back: %v", err)
+		replayed := &follower{t: t, s: other, acknowledges: true}
+		replayed.until(g.cursor)
+		if err := contiguous(replayed.sequences, sequence(t, last)+1, sequence(t, g.cursor)); err != nil {
+			t.Errorf("after seeking back: %v", err)
 		}
 		if err := other.Delete(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.DeleteSubscription(t.Context(), "durable"); !errors.Is(err, client.ErrNoSuchSubscription) {
-			t.Errorf("after it was deleted: %v", err)
+			t.Errorf("deleting the subscription twice: %v", err)
 		}
 	})
 }
 
 func TestAStreamContinuesAfterABrokerRestart(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		s, err := w.connect(t).Open(t.Context(), client.Newest, client.Filter{}, client.OpenOptions{Follow: true})
 		if err != nil {
@@ -341,18 +342,18 @@ func TestAStreamContinuesAfterABrokerRestart(t *testing.T) {
 		w.killBroker(t)
 		last := w.fire(t, 20)
 		until(last)
-		if err := all(sequences, sequence(t, before)+1, sequence(t, last)); err != nil {
+		if err := contiguous(sequences, sequence(t, before)+1, sequence(t, last)); err != nil {
 			t.Error(err)
 		}
 		time.AfterFunc(50*time.Millisecond, func() { s.Close() })
 		if e, err := s.Next(); err != client.ErrClosed {
-			t.Errorf("closed while it waits: %+v, %v", e, err)
+			t.Errorf("a stream that is closed while it waits returns %+v, %v", e, err)
 		}
 	})
 }
 
 func TestASubscriberThatDoesNotReadIsSkippedAndNotified(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		c := w.connect(t)
 		lazy, err := c.Subscribe(t.Context(), client.SubscribeOptions{})
@@ -368,10 +369,10 @@ func TestASubscriberThatDoesNotReadIsSkippedAndNotified(t *testing.T) {
 		last := w.fire(t, 2000)
 		f := follower{t: t, s: busy}
 		f.until(last)
-		if err := all(f.sequences, sequence(t, before)+1, sequence(t, last)); err != nil || len(f.skipped) > 0 {
-			t.Errorf("the one that does: %v, skipped %v", err, f.skipped)
+		if err := contiguous(f.sequences, sequence(t, before)+1, sequence(t, last)); err != nil || len(f.skipped) > 0 {
+			t.Errorf("the subscriber that reads: %v, skipped %v", err, f.skipped)
 		}
-		// What was delivered, and what was skipped, is all there was.
+		// Together, the delivered and the skipped groups are all groups.
 		f = follower{t: t, s: lazy}
 		f.until(last)
 		n := sequence(t, before)
@@ -381,14 +382,14 @@ func TestASubscriberThatDoesNotReadIsSkippedAndNotified(t *testing.T) {
 				n, skipped = sequence(t, skipped[0].To), skipped[1:]
 			}
 			if n++; n != got {
-				t.Fatalf("there is %d where %d is expected; skipped %v", got, n, f.skipped)
+				t.Fatalf("got sequence %d, want %d; skipped %v", got, n, f.skipped)
 			}
 		}
 	})
 }
 
 func TestClosingASubscriptionEndsWaitingCalls(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		s, err := w.connect(t).Subscribe(t.Context(), client.SubscribeOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -398,13 +399,13 @@ func TestClosingASubscriptionEndsWaitingCalls(t *testing.T) {
 			t.Fatalf("%+v, %v", b, err)
 		}
 		if _, err := s.Next(t.Context()); !errors.Is(err, client.ErrClosed) {
-			t.Errorf("after it: %v", err)
+			t.Errorf("Next after Close: %v", err)
 		}
 	})
 }
 
-func TestTheStreamIsASequenceThatAnIndependentDecoderReads(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+func TestAnIndependentDecoderReadsTheStream(t *testing.T) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 10)
 		want := w.log(t)
 		s, err := w.connect(t).Open(t.Context(), client.Oldest, client.Filter{}, client.OpenOptions{})
@@ -426,14 +427,14 @@ func TestTheStreamIsASequenceThatAnIndependentDecoderReads(t *testing.T) {
 				t.Errorf("entry %d is %d: %s, want %s", i+1, got[i].Sequence, got[i].text(), want[i].text())
 			}
 			if at := got[i].Boot + int64(got[i].Start); at > now || at < now-int64(time.Hour) {
-				t.Errorf("entry %d is of %v", i+1, time.Unix(0, at))
+				t.Errorf("the time of entry %d is %v", i+1, time.Unix(0, at))
 			}
 		}
 	})
 }
 
 func TestStatusShowsBrokerAndAgent(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		newest := w.fire(t, 3)
 		c := w.connect(t)
 		s, err := c.Status(t.Context())
@@ -446,26 +447,26 @@ func TestStatusShowsBrokerAndAgent(t *testing.T) {
 		a := s.Agent
 		if a.Hits == 0 || a.HitsSeen < a.Hits || a.LogDirectory != logDir || len(a.Libraries) != 1 || a.Libraries[0].Path != publisher ||
 			a.Libraries[0].Sites == 0 || len(a.Libraries[0].Probes) == 0 || a.RingSize == 0 || time.Since(a.Started) > time.Hour {
-			t.Errorf("of the agent: %+v", a)
+			t.Errorf("the status of the agent is %+v", a)
 		}
 		if len(s.Other) > 0 || len(a.Other) > 0 {
-			t.Errorf("what the client does not know: %v, %v", s.Other, a.Other)
+			t.Errorf("the client does not know the properties %v, %v", s.Other, a.Other)
 		}
 	})
 }
 
 func TestFlushWritesProbedEvents(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		w.must(t, stranger, publisher, "--count", "1", opt+"/traces/gnutls-tls13-p256.txt")
 		c := w.connect(t)
 		cursor, err := c.Flush(t.Context())
 		if err != nil || cursor <= before {
-			t.Errorf("%s, %v, want more than %s", cursor, err, before)
+			t.Errorf("Flush returns %s, %v, want a cursor after %s", cursor, err, before)
 		}
 		newest, err := c.Newest(t.Context())
 		if err != nil || newest < cursor {
-			t.Errorf("newest is %s, %v", newest, err)
+			t.Errorf("the newest cursor is %s, %v", newest, err)
 		}
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+func TestCrauctlShowsTheSameFromTheBrokerAndTheDirectory(t *testing.T) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/gnutls-tls12.txt")
 		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/openssl-tls13-x25519.txt")
 		w.fire(t, 30)
@@ -21,8 +21,8 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 			"a JSON array":    {"-o", "json-pretty"},
 			"entries":         {"-o", "cbor"},
 			"the newest":      {"-n", "5"},
-			"the newest back": {"-n", "5", "-r"},
-			"all back":        {"-r"},
+			"newest, reverse": {"-n", "5", "-r"},
+			"all, reverse":    {"-r"},
 			"a program":       {"--executable", "replay", "-n", "3"},
 			"another program": {"--executable", "curl"},
 			"a match":         {"tls::protocol_version=TLS 1.2"},
@@ -31,8 +31,8 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 			"until":           {"--until", "yesterday"},
 			"a cursor":        {"--after-cursor", "oldest", "--show-cursor"},
 			"a boot":          {"-b", "0"},
-			"a boot back":     {"-b", "1", "-r"},
-			"of a boot":       {"-b", "0", "tls::protocol_version=TLS 1.2"},
+			"boot, reverse":   {"-b", "1", "-r"},
+			"match in a boot": {"-b", "0", "tls::protocol_version=TLS 1.2"},
 			"the boots":       {"--list-boots"},
 		} {
 			want := w.must(t, root, append([]string{"crauctl", "query", "-q", "--directory", logDir}, arguments...)...)
@@ -45,15 +45,15 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 			want := w.as(t, root, "crauctl", "__complete", "query", "--directory", logDir, option, "").stdout
 			got := w.as(t, member, "crauctl", "__complete", "query", option, "").stdout
 			if got != want || strings.HasPrefix(got, ":") && option != "--unit" {
-				t.Errorf("the completions of %s are %q, of the directory %q", option, got, want)
+				t.Errorf("the completions of %s are %q, want those of the directory, %q", option, got, want)
 			}
 		}
 		cursor := w.must(t, root, "crauctl", "query", "-n", "1", "-o", "cat", "--show-cursor")
 		cursor = strings.TrimSpace(cursor[strings.LastIndex(cursor, "-- cursor: ")+len("-- cursor: "):])
 		w.fire(t, 2)
-		// A replay is four operations.
+		// Each replay has four operations.
 		if got := lines(w.must(t, root, "crauctl", "query", "--after-cursor", cursor, "-o", "cat")); len(got) != 8 {
-			t.Errorf("after the cursor there are %d operations: %q", len(got), got)
+			t.Errorf("crauctl shows %d operations after the cursor, want 8: %q", len(got), got)
 		}
 	})
 }
@@ -75,8 +75,8 @@ func TestCrauctlReportsAnEmptyLog(t *testing.T) {
 }
 
 func TestCrauctlMonitorContinuesWithAnotherBroker(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
-		w.fire(t, 5) // before: not shown
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
+		w.fire(t, 5) // not shown, because monitor starts later
 		streams := func() int {
 			var status struct{ Broker struct{ Streams int } }
 			if err := json.Unmarshal([]byte(w.must(t, root, "crauctl", "status", "-o", "json")), &status); err != nil {
@@ -97,11 +97,11 @@ func TestCrauctlMonitorContinuesWithAnotherBroker(t *testing.T) {
 		w.killBroker(t)
 		w.fire(t, 1)
 		for form, m := range monitors {
-			waitFor(t, form+" again", func() bool { return strings.Count(m.output.String(), "tls::handshake") >= 8 })
+			waitFor(t, form+" after the restart", func() bool { return strings.Count(m.output.String(), "tls::handshake") >= 8 })
 			m.signal(syscall.SIGINT)
 			<-m.exited
 			if code := m.command.ProcessState.ExitCode(); code != 130 {
-				t.Errorf("%s ends with %d: %v", form, code, m.err)
+				t.Errorf("%s: exit code %d: %v", form, code, m.err)
 			}
 			if n := strings.Count(m.output.String(), "tls::handshake"); n != 8 {
 				t.Errorf("%s shows %d handshakes, want 8:\n%s", form, n, m.output)
@@ -113,14 +113,14 @@ func TestCrauctlMonitorContinuesWithAnotherBroker(t *testing.T) {
 	})
 }
 
-func TestCrauctlFollowsFromTheNewest(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+func TestCrauctlFollowsTheNewestOperations(t *testing.T) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 20)
 		time.Sleep(3 * time.Second) // so that they are complete after 2 s without an event
 		f := w.start(t, root, "crauctl", "query", "-f", "-n", "3", "-o", "cat")
 		waitFor(t, "the newest", func() bool { return strings.Count(f.output.String(), "\n") >= 3 })
 		w.fire(t, 1)
-		waitFor(t, "what follows", func() bool { return strings.Count(f.output.String(), "\n") >= 7 })
+		waitFor(t, "the new operations", func() bool { return strings.Count(f.output.String(), "\n") >= 7 })
 		f.signal(syscall.SIGINT)
 		<-f.exited
 		if n := strings.Count(f.output.String(), "\n"); n != 7 || f.command.ProcessState.ExitCode() != 130 {
@@ -130,9 +130,9 @@ func TestCrauctlFollowsFromTheNewest(t *testing.T) {
 }
 
 func TestCrauctlListsAndDeletesSubscriptions(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		if got := w.must(t, member, "crauctl", "subscriptions"); got != "There are no subscriptions.\n" {
-			t.Errorf("at first: %q", got)
+			t.Errorf("before subscribing: %q", got)
 		}
 		for _, name := range []string{"b", "a"} {
 			w.must(t, member, call("Subscribe", "sa{sv}a{sv}", name, "1", "contexts", "as", "2", "tls::*", "pk::sign", "0")...)
@@ -140,7 +140,7 @@ func TestCrauctlListsAndDeletesSubscriptions(t *testing.T) {
 		got := lines(w.must(t, member, "crauctl", "subscriptions"))
 		if len(got) != 3 || !strings.HasPrefix(got[0], "NAME") || !strings.HasPrefix(got[1], "a ") || !strings.HasPrefix(got[2], "b ") ||
 			!strings.Contains(got[1], " member ") || !strings.HasSuffix(got[1], "contexts=tls::*,pk::sign") {
-			t.Errorf("they are listed as\n%s", strings.Join(got, "\n"))
+			t.Errorf("the subscriptions are listed as\n%s", strings.Join(got, "\n"))
 		}
 		var first struct {
 			Name     string
@@ -150,34 +150,34 @@ func TestCrauctlListsAndDeletesSubscriptions(t *testing.T) {
 		}
 		text := lines(w.must(t, root, "crauctl", "subscriptions", "-o", "json"))[0]
 		if err := json.Unmarshal([]byte(text), &first); err != nil || first.Name != "a" || first.User == 0 || first.Attached || len(first.Filter["contexts"]) != 2 {
-			t.Errorf("to root in JSON: %s, %v", text, err)
+			t.Errorf("as root, in JSON: %s, %v", text, err)
 		}
 		if got := w.as(t, member, "crauctl", "__complete", "subscriptions", "delete", "").stdout; !strings.Contains(got, "a\n") || !strings.Contains(got, "b\n") {
 			t.Errorf("completions: %q", got)
 		}
 		if r := w.as(t, root, "crauctl", "subscriptions", "delete", "a"); r.code != 1 || !strings.Contains(r.stderr, "no such subscription") {
-			t.Errorf("root has none of the name: exit code %d, %s", r.code, r.stderr)
+			t.Errorf("deleting as root, who has no subscription of this name: exit code %d, %s", r.code, r.stderr)
 		}
 		w.must(t, root, "crauctl", "subscriptions", "delete", "--user", "member", "a")
 		if r := w.as(t, member, "crauctl", "subscriptions", "delete", "a", "b"); r.code != 1 || strings.Count(r.stderr, "\n") != 1 {
-			t.Errorf("one that is gone, and one: exit code %d, %s", r.code, r.stderr)
+			t.Errorf("deleting a missing and an existing one: exit code %d, %s", r.code, r.stderr)
 		}
 		if got := w.must(t, member, "crauctl", "subscriptions"); got != "There are no subscriptions.\n" {
-			t.Errorf("in the end: %q", got)
+			t.Errorf("after deleting: %q", got)
 		}
 	})
 }
 
 func TestCrauctlVacuums(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		if got := w.must(t, root, "crauctl", "vacuum", "--vacuum-time", "10y"); got != "nothing had to go\n" {
-			t.Errorf("of nothing: %q", got)
+			t.Errorf("crauctl vacuum with nothing to remove printed %q", got)
 		}
 	})
 }
 
 func TestCrauctlReportsTheRequiredPermission(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		for name, arguments := range map[string][]string{
 			"query":         {"query"},
 			"monitor":       {"monitor"},
@@ -198,12 +198,12 @@ func TestCrauctlReportsTheRequiredPermission(t *testing.T) {
 }
 
 func TestCrauctlShowsTheWholeStatus(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 1)
 		got := w.must(t, member, "crauctl", "status")
 		for _, want := range []string{"● crau-agent ", "recording 1 library", "● crau-broker ", "serving since ", " subscription"} {
 			if !strings.Contains(got, want) {
-				t.Errorf("it does not mention %q:\n%s", want, got)
+				t.Errorf("the status does not contain %q:\n%s", want, got)
 			}
 		}
 	})

@@ -27,14 +27,14 @@ func TestAnEmptyLogIsReadWithoutAnAgent(t *testing.T) {
 			t.Errorf("crauctl exits with status %d and prints %q, %q", r.code, r.stdout, r.stderr)
 		}
 		if r := w.as(t, member, "crauctl", "query"); r.code != 0 || r.stdout != "" || r.stderr != emptyLog {
-			t.Errorf("crauctl shows with code %d %q, %q", r.code, r.stdout, r.stderr)
+			t.Errorf("crauctl exits with status %d and prints %q, %q", r.code, r.stdout, r.stderr)
 		}
 		if r := w.as(t, member, "crauctl", "query", "-n", "3", "--show-cursor"); r.code != 0 {
-			t.Errorf("crauctl shows with code %d %q, %q", r.code, r.stdout, r.stderr)
+			t.Errorf("crauctl exits with status %d and prints %q, %q", r.code, r.stdout, r.stderr)
 		}
 		page, err := c.Read(t.Context(), client.Oldest, client.Filter{}, 0)
 		if err != nil || len(page.Groups) > 0 || page.Missing > 0 {
-			t.Errorf("a page has %+v, %v", page, err)
+			t.Errorf("a page is %+v, %v", page, err)
 		}
 		if n := count(t, c, client.Newest, client.Filter{}); n > 0 {
 			t.Errorf("a stream has %d groups", n)
@@ -53,7 +53,7 @@ func TestAnEmptyLogIsReadWithoutAnAgent(t *testing.T) {
 		f := follower{t: t, s: subscription}
 		last := w.fire(t, 5)
 		f.until(last)
-		if err := all(f.sequences, 1, sequence(t, last)); err != nil || len(f.skipped) > 0 {
+		if err := contiguous(f.sequences, 1, sequence(t, last)); err != nil || len(f.skipped) > 0 {
 			t.Errorf("the subscription: %v, skipped %v", err, f.skipped)
 		}
 		next := func() uint64 {
@@ -65,27 +65,27 @@ func TestAnEmptyLogIsReadWithoutAnAgent(t *testing.T) {
 		}
 		for n := uint64(1); n <= sequence(t, last); n++ {
 			if got := next(); got != n {
-				t.Fatalf("the stream has %d where %d is expected", got, n)
+				t.Fatalf("the stream has sequence %d, want %d", got, n)
 			}
 		}
-		// It did not know which log that would be; it does when it continues.
+		// The stream was opened before the log existed, and must continue in that log.
 		w.killBroker(t)
 		if n := w.fire(t, 1); next() != sequence(t, last)+1 {
-			t.Errorf("the stream does not continue to %s", n)
+			t.Errorf("the stream does not continue up to %s", n)
 		}
 	})
 }
 
-func TestDamageIsReportedAndTheRestIsShown(t *testing.T) {
-	onEveryNewScene(t, func(t *testing.T, w *world) {
+func TestDamageIsReportedAndUndamagedEntriesAreShown(t *testing.T) {
+	onEveryNewBusWithServices(t, func(t *testing.T, w *world) {
 		for range 3 {
 			w.fire(t, 20)
 		}
 		files, err := filepath.Glob(w.Path(logDir + "/*.zst"))
 		if err != nil || len(files) != 1 {
-			t.Fatalf("there is %v, %v", files, err)
+			t.Fatalf("the segments are %v, %v", files, err)
 		}
-		// The broker has nothing of it in memory.
+		// Kill the broker, so that it has no entries in memory.
 		w.killBroker(t)
 		log, err := os.OpenFile(files[0], os.O_RDWR, 0)
 		if err != nil {
@@ -123,8 +123,8 @@ func TestDamageIsReportedAndTheRestIsShown(t *testing.T) {
 }
 
 // A restored backup may have files that the broker cannot open.
-func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
-	onEveryNewScene(t, func(t *testing.T, w *world) {
+func TestASegmentIsReportedWhileItIsUnreadable(t *testing.T) {
+	onEveryNewBusWithServices(t, func(t *testing.T, w *world) {
 		for range 3 {
 			w.fire(t, 20)
 			w.must(t, root, "crauctl", "rotate")
@@ -132,9 +132,9 @@ func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
 		w.fire(t, 1)
 		files, err := filepath.Glob(w.Path(logDir + "/*.zst"))
 		if err != nil || len(files) < 4 {
-			t.Fatalf("there is %v, %v", files, err)
+			t.Fatalf("the segments are %v, %v", files, err)
 		}
-		// Sealing would put a file that can be read in its place.
+		// Sealing would replace the file with a readable one.
 		waitFor(t, "the closed segments to be sealed", func() bool {
 			return strings.Count(w.must(t, root, "crauctl", "log-info", "--directory", logDir), " sealed ") == len(files)-1
 		})
@@ -142,7 +142,7 @@ func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		whole := w.must(t, member, "crauctl", "query", "-o", "cat")
+		before := w.must(t, member, "crauctl", "query", "-o", "cat")
 		if err := os.Chmod(files[1], 0); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
 		for _, arguments := range [][]string{{"query", "-o", "cat"}, {"query", "--directory", logDir, "-o", "cat"}} {
 			r := w.as(t, member, append([]string{"crauctl"}, arguments...)...)
 			if shown := strings.Count(r.stdout, "\n"); r.code != 1 || !strings.Contains(r.stderr, "cannot be read") && !strings.Contains(r.stderr, "cannot read segment") ||
-				shown >= strings.Count(whole, "\n") || shown < strings.Count(whole, "\n")/2 {
+				shown >= strings.Count(before, "\n") || shown < strings.Count(before, "\n")/2 {
 				t.Errorf("crauctl %q exits with status %d, prints %q and shows\n%s", arguments, r.code, r.stderr, r.stdout)
 			}
 		}
@@ -176,17 +176,17 @@ func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
 		if err := os.Chmod(files[1], info.Mode()); err != nil {
 			t.Fatal(err)
 		}
-		// Nothing is recorded meanwhile.
+		// The agent records nothing meanwhile.
 		if text := status(); strings.Contains(text, name) {
 			t.Errorf("the status still names the segment:\n%s", text)
 		}
-		if again := w.must(t, member, "crauctl", "query", "-o", "cat"); again != whole {
-			t.Errorf("the log shows\n%s\nand showed\n%s", again, whole)
+		if after := w.must(t, member, "crauctl", "query", "-o", "cat"); after != before {
+			t.Errorf("crauctl shows\n%s\nand showed before\n%s", after, before)
 		}
 	})
 }
 
-// held returns how many descriptors and goroutines this process has.
+// held returns the numbers of descriptors and goroutines of this process.
 func held(t *testing.T) (descriptors, goroutines int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -197,7 +197,7 @@ func held(t *testing.T) (descriptors, goroutines int) {
 }
 
 func TestClosedSubscriptionsReleaseTheirResources(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 1)
 		use := func() {
 			c, err := client.Connect(t.Context(), client.WithAddress(w.address()))
@@ -232,12 +232,12 @@ func TestClosedSubscriptionsReleaseTheirResources(t *testing.T) {
 		for range 20 {
 			use()
 		}
-		waitFor(t, "all to be let go", func() bool {
+		waitFor(t, "the client to release its resources", func() bool {
 			d, g := held(t)
 			return d <= descriptors && g <= goroutines
 		})
 		c := w.connect(t)
-		waitFor(t, "the broker to let all go", func() bool {
+		waitFor(t, "the broker to close all streams and subscriptions", func() bool {
 			s, err := c.Status(t.Context())
 			if err != nil {
 				t.Fatal(err)

@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// The question that the source "function" is there to answer, asked as people ask it: which
-// program still makes SHA-1 signatures? The library is the distribution's.
+// The source "function" exists to answer questions such as: which program still makes SHA-1
+// signatures? The library is the distribution's.
 func TestSignaturesWithSHA1AreFoundInTheLog(t *testing.T) {
 	needWorlds(t)
-	w, err := the.make(daemons[0])
+	w, err := shared.create(daemons[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,9 +26,10 @@ func TestSignaturesWithSHA1AreFoundInTheLog(t *testing.T) {
 	w.startAgentWith(t, "--config", config)
 	w.startBroker(t)
 	if text := w.must(t, member, "crauctl", "status"); !strings.Contains(text, "libgcrypt is not supported") {
-		t.Errorf("the status does not name the library that is not supported:\n%s", text)
+		t.Errorf("the status does not name the unsupported library:\n%s", text)
 	}
-	// Names of its own, because the agent records all programs that use the library.
+	// The programs have unique names, because the agent records all programs that use the
+	// library.
 	const old, modern = "/usr/local/bin/old-signer", "/usr/local/bin/modern-signer"
 	for _, program := range []string{old, modern} {
 		w.must(t, root, "cp", "/usr/bin/openssl", program)
@@ -60,6 +61,6 @@ func TestSignaturesWithSHA1AreFoundInTheLog(t *testing.T) {
 		}
 	}
 	if text := w.must(t, member, "crauctl", "query", "-q", "-o", "cat", "--executable", "*-signer", "pk::hash=sha-256"); strings.Count(text, "pk::sign") != 1 {
-		t.Errorf("of signatures with SHA-256, the log has\n%s", text)
+		t.Errorf("crauctl shows for signatures with SHA-256\n%s", text)
 	}
 }

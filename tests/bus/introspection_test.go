@@ -13,11 +13,11 @@ import (
 	"crypto-auditing/dbus"
 )
 
-// element is an element of introspection data with what is inside.
+// element is an element of introspection data with its children.
 type element struct {
 	XMLName    xml.Name
 	Attributes []xml.Attr `xml:",any,attr"`
-	Inside     []element  `xml:",any"`
+	Children   []element  `xml:",any"`
 }
 
 func (e *element) attribute(name string) string {
@@ -29,8 +29,7 @@ func (e *element) attribute(name string) string {
 	return ""
 }
 
-// interfaces returns the interfaces of an object, each as a sorted list of what
-// it has.
+// interfaces returns the interfaces of an object, each as a sorted list of its members.
 func interfaces(t *testing.T, text string) map[string][]string {
 	t.Helper()
 	var node element
@@ -38,16 +37,16 @@ func interfaces(t *testing.T, text string) map[string][]string {
 		t.Fatalf("%v:\n%s", err, text)
 	}
 	all := map[string][]string{}
-	for _, i := range node.Inside {
+	for _, i := range node.Children {
 		if i.XMLName.Local != "interface" {
 			continue
 		}
 		var list []string
-		for _, m := range i.Inside {
+		for _, m := range i.Children {
 			var b strings.Builder
 			fmt.Fprintf(&b, "%s %s %s %s", m.XMLName.Local, m.attribute("name"), m.attribute("type"), m.attribute("access"))
 			var annotations []string
-			for _, a := range m.Inside {
+			for _, a := range m.Children {
 				if a.XMLName.Local == "annotation" {
 					annotations = append(annotations, a.attribute("name")+"="+a.attribute("value"))
 					continue
@@ -72,7 +71,7 @@ func interfaces(t *testing.T, text string) map[string][]string {
 }
 
 func TestIntrospectionIsAsDocumented(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		documented := interfaces(t, dbus.Introspection)
 		_, quoted, _ := strings.Cut(w.must(t, member, call("Subscribe", "sa{sv}a{sv}", "introspected", "0", "0")...), `"`)
 		subscription, _, _ := strings.Cut(quoted, `"`)

@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// Only in a log of its own are the programs and ids of the handshakes known.
-func TestCrauctlAnswersFromTheInventory(t *testing.T) {
-	onEveryNewScene(t, func(t *testing.T, w *world) {
+// The programs and ids of the handshakes are only known in a new log.
+func TestCrauctlQueriesTheInventory(t *testing.T) {
+	onEveryNewBusWithServices(t, func(t *testing.T, w *world) {
 		w.must(t, stranger, publisher, "--count", "2", "--fresh-ids", opt+"/traces/gnutls-tls12.txt")
 		w.fire(t, 3)
 		w.startInventory(t)
 		want := w.handshakes(t)
-		waitFor(t, "crauctl to list what is in the log", func() bool {
+		waitFor(t, "crauctl to list the handshakes in the log", func() bool {
 			got := map[string]int{}
 			for line := range strings.Lines(w.must(t, member, "crauctl", "inventory", "-o", "json")) {
 				var r struct {
@@ -38,7 +38,7 @@ func TestCrauctlAnswersFromTheInventory(t *testing.T) {
 			t.Errorf("the summary is\n%s", text)
 		}
 		if text := w.must(t, member, "crauctl", "summary", "--executable", "nobody", "-o", "json"); text != "" {
-			t.Errorf("of a program that is not there, the summary is\n%s", text)
+			t.Errorf("the summary of a missing program is\n%s", text)
 		}
 		for _, spec := range []string{"1.6", "1.7"} {
 			if text := w.must(t, member, "crauctl", "cbom", "--spec", spec); !json.Valid([]byte(text)) || !strings.Contains(text, `"program/replay"`) {
@@ -48,7 +48,7 @@ func TestCrauctlAnswersFromTheInventory(t *testing.T) {
 		if text := w.must(t, member, "crauctl", "report"); !strings.Contains(text, "replay") {
 			t.Errorf("the report is\n%s", text)
 		}
-		// The weeks of a program are counted by the service, which knows names and no patterns.
+		// The service counts the weeks of a program. It supports names, but no patterns.
 		weeks := func(selection ...string) string {
 			var r struct{ Weeks json.RawMessage }
 			if err := json.Unmarshal([]byte(w.must(t, member, slices.Concat([]string{"crauctl", "report", "-o", "json"}, selection)...)), &r); err != nil {

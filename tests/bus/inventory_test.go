@@ -12,40 +12,40 @@ import (
 	"crypto-auditing/dbus"
 )
 
-// inventories is the user of the inventory.
+// inventories is the user that runs the inventory.
 const inventories = "crypto-auditing-inventory"
 
-// askInventory has a user call a method of the inventory.
-func askInventory(member string, arguments ...string) []string {
+// callInventory returns a command that calls a method of the inventory.
+func callInventory(member string, arguments ...string) []string {
 	return append([]string{
 		"busctl", "--json=short", "call", "org.crypto_auditing.Inventory", "/org/crypto_auditing/Inventory",
 		"org.crypto_auditing.Inventory", member,
 	}, arguments...)
 }
 
-// startInventory has the inventory started whenever it is called, where the bus cannot. It is there
-// when it returns.
+// startInventory waits until the inventory serves. On dbus-broker, which cannot start it
+// here, a loop starts it whenever it has exited.
 func (w *world) startInventory(t *testing.T) {
 	t.Helper()
 	if w.daemon == "dbus-broker" {
 		w.start(t, inventories, "sh", "-c", "while :; do crau-inventory; sleep 0.05; done")
 	}
-	waitFor(t, "the inventory", func() bool { return w.as(t, root, askInventory("ListPolicies")...).code == 0 })
+	waitFor(t, "the inventory", func() bool { return w.as(t, root, callInventory("ListPolicies")...).code == 0 })
 }
 
-// counts returns the sums that the inventory returns, by the values of keys.
+// counts returns the counts of the inventory by the values of keys.
 func (w *world) counts(t *testing.T, user string, keys ...string) map[string]int {
 	t.Helper()
 	arguments := slices.Concat([]string{"asa{sv}", string(rune('0' + len(keys)))}, keys, []string{"1", "operation", "as", "1", "tls::handshake"})
-	var answer struct {
+	var reply struct {
 		Data [][]map[string]struct{ Data any }
 	}
-	text := w.must(t, user, askInventory("Summarize", arguments...)...)
-	if err := json.Unmarshal([]byte(text), &answer); err != nil || len(answer.Data) != 1 {
+	text := w.must(t, user, callInventory("Summarize", arguments...)...)
+	if err := json.Unmarshal([]byte(text), &reply); err != nil || len(reply.Data) != 1 {
 		t.Fatalf("%v:\n%s", err, text)
 	}
 	counts := map[string]int{}
-	for _, row := range answer.Data[0] {
+	for _, row := range reply.Data[0] {
 		var values []string
 		for _, key := range keys {
 			text, _ := row[key].Data.(string)
@@ -57,7 +57,8 @@ func (w *world) counts(t *testing.T, user string, keys ...string) map[string]int
 	return counts
 }
 
-// handshakes returns how many TLS handshakes are in the log by version, as an independent decoder sees it.
+// handshakes counts the TLS handshakes of the publisher in the log by version, with an
+// independent decoder.
 func (w *world) handshakes(t *testing.T) map[string]int {
 	t.Helper()
 	opened, versions := map[string]bool{}, map[string]string{}
@@ -80,14 +81,15 @@ func (w *world) handshakes(t *testing.T) map[string]int {
 }
 
 func TestTheInventoryCountsEachOperationOnce(t *testing.T) {
-	onEveryNewScene(t, func(t *testing.T, w *world) {
+	onEveryNewBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 5)
 		w.startInventory(t)
 		for round := range 4 {
 			w.must(t, stranger, publisher, "--count", "2", "--fresh-ids", opt+"/traces/gnutls-tls12.txt")
 			w.fire(t, 3)
 			if round%2 == 1 {
-				// What it has not stored is counted by the next one, what it has is not.
+				// After the restart, the inventory must count the operations that it has
+				// not stored, and only these.
 				w.must(t, root, "pkill", "-KILL", "-x", "crau-inventory")
 			}
 			want := w.handshakes(t)
@@ -95,13 +97,13 @@ func TestTheInventoryCountsEachOperationOnce(t *testing.T) {
 				t.Fatalf("the log has %v", want)
 			}
 			waitFor(t, "the inventory to count", func() bool {
-				if w.as(t, root, askInventory("ListPolicies")...).code != 0 {
-					return false // it was killed
+				if w.as(t, root, callInventory("ListPolicies")...).code != 0 {
+					return false // not restarted yet
 				}
 				got := w.counts(t, member, "executable", "version")
 				for key, n := range got {
 					if n > want[key] {
-						t.Fatalf("%q is counted %d times, the log has %v", key, n, want)
+						t.Fatalf("%d handshakes of %q are counted, the log has %v", n, key, want)
 					}
 				}
 				return maps.Equal(got, want)
@@ -114,7 +116,7 @@ func TestTheInventoryCountsEachOperationOnce(t *testing.T) {
 }
 
 func TestReadersOfTheLogCanQueryTheInventory(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 1)
 		w.startInventory(t)
 		for member, arguments := range map[string][]string{
@@ -125,37 +127,37 @@ func TestReadersOfTheLogCanQueryTheInventory(t *testing.T) {
 			"CheckPolicy":  {"sa{sv}", "NONE", "0"},
 			"Export":       {"sa{sv}", "observed-json", "0"},
 		} {
-			for user, may := range map[string]bool{root: true, "member": true, stranger: false} {
-				r := w.as(t, user, askInventory(member, arguments...)...)
+			for user, authorised := range map[string]bool{root: true, "member": true, stranger: false} {
+				r := w.as(t, user, callInventory(member, arguments...)...)
 				denied := strings.Contains(r.stderr, "Access denied")
-				if denied == may || may && r.code != 0 && member != "CheckPolicy" {
+				if denied == authorised || authorised && r.code != 0 && member != "CheckPolicy" {
 					t.Errorf("%s calls %s: exit code %d\n%s%s", user, member, r.code, r.stdout, r.stderr)
 				}
 			}
 		}
-		if r := w.as(t, root, askInventory("CheckPolicy", "sa{sv}", "NONE", "0")...); !strings.Contains(r.stderr, "NONE") {
-			t.Errorf("a policy that there is not: %s%s", r.stdout, r.stderr)
+		if r := w.as(t, root, callInventory("CheckPolicy", "sa{sv}", "NONE", "0")...); !strings.Contains(r.stderr, "NONE") {
+			t.Errorf("the error for a missing policy does not name it: %s%s", r.stdout, r.stderr)
 		}
 	})
 }
 
 func TestTheIntrospectionOfTheInventoryIsAsDocumented(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.startInventory(t)
 		const name = "org.crypto_auditing.Inventory"
 		live := interfaces(t, w.must(t, stranger, "gdbus", "introspect", "--system", "--dest", name, "--object-path", "/org/crypto_auditing/Inventory", "--xml"))
 		if documented := interfaces(t, dbus.Inventory); !slices.Equal(live[name], documented[name]) {
-			t.Errorf("it is\n%s\nand documented as\n%s", strings.Join(live[name], "\n"), strings.Join(documented[name], "\n"))
+			t.Errorf("the interface is\n%s\nand documented as\n%s", strings.Join(live[name], "\n"), strings.Join(documented[name], "\n"))
 		}
 	})
 }
 
-func TestEveryCommandOfTheDocumentationOfTheInventoryRunsAsItIsPrinted(t *testing.T) {
+func TestEveryDocumentedCommandOfTheInventoryRuns(t *testing.T) {
 	blocks := commands(t, "../../docs/inventory-api.md")
 	if len(blocks) < 5 {
-		t.Fatalf("only %d commands were found", len(blocks))
+		t.Fatalf("found %d commands, want at least 5", len(blocks))
 	}
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.must(t, stranger, publisher, "--count", "2", "--fresh-ids", opt+"/traces/gnutls-tls12.txt")
 		w.fire(t, 2)
 		w.startInventory(t)
@@ -166,7 +168,7 @@ func TestEveryCommandOfTheDocumentationOfTheInventoryRunsAsItIsPrinted(t *testin
 					t.Errorf("%s runs\n%s\nexit code %d\n%s%s", user, block, r.code, r.stdout, r.stderr)
 				}
 				if strings.Contains(block, "TLS 1.2") && !strings.Contains(r.stdout, "replay") {
-					t.Errorf("%s runs\n%s\nand does not see who still speaks TLS 1.2: %s", user, block, r.stdout)
+					t.Errorf("%s runs\n%s\nwhich does not print the program that uses TLS 1.2: %s", user, block, r.stdout)
 				}
 			}
 		}

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bus tests the broker and its clients on real buses: dbus-daemon and
-// dbus-broker with the system's configuration and our policy, the built
-// programs, real publishers, and clients that share no code with ours. Each bus
-// has a throw-away world of its own in namespaces, with the project installed by
-// meson and users to be let in and refused.
+// Package bus tests the broker and its clients on real buses: dbus-daemon and dbus-broker
+// with the system's configuration and our policy, the built programs, real publishers, and
+// clients that share no code with ours. Each bus has its own throw-away world in namespaces,
+// with the project installed by meson, and with authorised and unauthorised users.
 package bus
 
 import (
@@ -22,18 +21,17 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// patience bounds everything that a test waits for. Nothing is expected to
-// take nearly as long.
+// patience bounds each wait of a test. Everything is expected to be much faster.
 const patience = time.Minute
 
-// the is what all tests share. It is set once, before the tests run.
-var the struct {
-	// worlds are those that tests share, one for each bus.
+// shared is the state that all tests share. It is set once, before the tests run.
+var shared struct {
+	// worlds begins with the worlds that tests share, one for each bus.
 	worlds []*world
-	// make makes another one.
-	make func(daemon string) (*world, error)
-	// missing is the reason why there are none here; err why there are none although
-	// there could be.
+	// create makes another world.
+	create func(daemon string) (*world, error)
+	// missing is the requirement that this machine does not meet, err the error of the
+	// setup.
 	missing string
 	err     error
 }
@@ -41,18 +39,18 @@ var the struct {
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	// The worlds end with this thread, whatever ends the tests.
+	// The kernel ends the worlds with this thread, however the tests end.
 	runtime.LockOSThread()
-	if the.missing = missing(); the.missing == "" {
+	if shared.missing = missing(); shared.missing == "" {
 		directory, err := os.MkdirTemp("", "crau-bus-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		defer os.RemoveAll(directory)
-		the.err = setUp(directory)
+		shared.err = setUp(directory)
 		defer func() {
-			for _, w := range the.worlds {
+			for _, w := range shared.worlds {
 				w.end()
 			}
 		}()
@@ -71,8 +69,8 @@ func missing() string {
 	return ""
 }
 
-// tools are the programs of the distribution that the tests use, and what
-// installs them on Debian.
+// tools has the programs of the distribution that the tests use, and their packages in
+// Debian.
 var tools = map[string]string{
 	"dbus-daemon": "dbus-daemon", "dbus-broker-launch": "dbus-broker", "busctl": "systemd", "gdbus": "libglib2.0-bin",
 	"systemd-sysusers": "systemd", "setpriv": "util-linux", "meson": "meson", "jq": "jq",
@@ -85,14 +83,14 @@ func checkTools() error {
 			errs = append(errs, fmt.Errorf("%s is not installed: install %s", tool, name))
 		}
 	}
-	// The distribution's Python has the distribution's modules.
+	// Only the distribution's Python has the distribution's modules.
 	if output, err := exec.Command("/usr/bin/python3", "-c", "import dbus, gi").CombinedOutput(); err != nil {
 		errs = append(errs, fmt.Errorf("python3-dbus and python3-gi are not installed: %s", output))
 	}
 	return errors.Join(errs...)
 }
 
-// setUp builds, installs and makes the worlds.
+// setUp builds and installs the project, and makes the shared worlds.
 func setUp(directory string) error {
 	if err := checkTools(); err != nil {
 		return err
@@ -108,44 +106,44 @@ func setUp(directory string) error {
 		return err
 	}
 	made := 0
-	the.make = func(daemon string) (*world, error) {
+	shared.create = func(daemon string) (*world, error) {
 		made++
 		world := filepath.Join(directory, fmt.Sprint("world", made))
 		w, err := newWorld(world, daemon, stage, publishers)
 		if err == nil {
-			the.worlds = append(the.worlds, w)
+			shared.worlds = append(shared.worlds, w)
 			err = w.startBus()
 		}
 		return w, err
 	}
 	for _, daemon := range daemons {
-		if _, err := the.make(daemon); err != nil {
+		if _, err := shared.create(daemon); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// daemons are the buses there are.
+// daemons are the implementations of the bus.
 var daemons = []string{"dbus-daemon", "dbus-broker"}
 
-// needWorlds ends the test where there are none: as skipped where there cannot
-// be any, else as failed.
+// needWorlds skips the test if this machine cannot have worlds, and fails it if the setup
+// failed.
 func needWorlds(t *testing.T) {
 	t.Helper()
-	if the.missing != "" {
-		t.Skip(the.missing)
+	if shared.missing != "" {
+		t.Skip(shared.missing)
 	}
-	if the.err != nil {
-		t.Fatal(the.err)
+	if shared.err != nil {
+		t.Fatal(shared.err)
 	}
 }
 
-// onEveryBus runs a test in each of the worlds that tests share.
+// onEveryBus runs a test in each shared world.
 func onEveryBus(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	needWorlds(t)
-	for _, w := range the.worlds[:len(daemons)] {
+	for _, w := range shared.worlds[:len(daemons)] {
 		t.Run(w.daemon, func(t *testing.T) {
 			test(t, w)
 			if t.Failed() {

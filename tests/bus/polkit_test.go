@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// rules lets stranger read and subscribe, and refuses it truncation without
-// asking a user. Where no rule decides, the installed actions apply: an
-// administrator is to be asked, and there is none.
+// rules allows the user stranger to read and subscribe, and denies truncation without a
+// dialog. Where no rule decides, the installed actions apply: they require an
+// administrator, and there is none.
 const rules = `
 polkit.addRule(function(action, subject) {
     if (subject.user == "stranger" && action.id == "org.crypto-auditing.broker.truncate")
@@ -22,11 +22,11 @@ polkit.addRule(function(action, subject) {
 `
 
 func TestPolkitDecidesAboutOtherUsers(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 3)
 		for _, user := range []string{"stranger", "other"} {
 			if r := w.as(t, user, call("Read", "sa{sv}u", "oldest", "0", "1")...); r.code == 0 {
-				t.Fatalf("%s may read without polkit", user)
+				t.Fatalf("%s is authorised without polkit", user)
 			}
 		}
 		if err := os.WriteFile(w.Path("/etc/polkit-1/rules.d/00-test.rules"), []byte(rules), 0o644); err != nil {
@@ -52,7 +52,7 @@ func TestPolkitDecidesAboutOtherUsers(t *testing.T) {
 		} {
 			member := member
 			if method == "Truncate" {
-				member = brokers // the group does not help, see below
+				member = brokers // the group may not truncate, see below
 			}
 			for user, allowed := range map[string]bool{root: true, member: true, stranger: c.allowed, "other": false} {
 				if r := w.as(t, user, call(method, c.arguments...)...); allowed != (r.code == 0) {
@@ -61,7 +61,7 @@ func TestPolkitDecidesAboutOtherUsers(t *testing.T) {
 			}
 		}
 		if r := w.as(t, member, call("Truncate", "a{sv}", "0")...); r.code == 0 {
-			t.Errorf("a member of the group truncates without an administrator: %s", r.stdout)
+			t.Errorf("a member of the group may truncate without an administrator: %s", r.stdout)
 		}
 		// Authorised subscribers receive signals.
 		subscriber := w.start(t, stranger, "/usr/bin/python3", examples+"subscribe.py")
@@ -76,14 +76,13 @@ func TestPolkitDecidesAboutOtherUsers(t *testing.T) {
 		polkit.signal(syscall.SIGTERM)
 		<-polkit.exited
 		if r := w.as(t, stranger, call("Read", "sa{sv}u", "oldest", "0", "1")...); r.code == 0 {
-			t.Error("stranger may read when polkit is gone")
+			t.Error("stranger may still read after polkit has stopped")
 		}
 	})
 }
 
-// deaf is a polkit that never answers, as one does whose user lets a password
-// dialog wait.
-const deaf = `
+// silentPolkit is a polkit that never replies, as if its user ignored the password dialog.
+const silentPolkit = `
 import dbus, time
 bus = dbus.SystemBus()
 bus.request_name("org.freedesktop.PolicyKit1")
@@ -91,9 +90,9 @@ print("deaf", flush=True)
 time.sleep(120)
 `
 
-// flood makes many calls that polkit is asked about, prints when all but 16 have
-// been refused for being too many, and waits. It allows asking for a password,
-// which the bindings of Python do not.
+// flood makes many calls that polkit has to authorise, prints a line when the broker has
+// refused all but 16 because they exceed the limit, and waits. The calls allow interactive
+// authorisation, which the Python bindings do not support.
 const flood = `
 import os, select, socket, struct, sys, time
 def text(kind, code, value):
@@ -118,27 +117,27 @@ for n in range(64):
     for s in sockets:
         s.sendall(call(2 + n, 4, text(b"o", 1, "/org/crypto_auditing/Broker"), text(b"s", 2, "org.crypto_auditing.Broker"),
             text(b"s", 3, "GetStatus"), text(b"s", 6, "org.crypto_auditing.Broker")))
-refused, told = 0, False
+refused, reported = 0, False
 received = {s: b"" for s in sockets}
 while True:
     for s in select.select(sockets, [], [])[0]:
         received[s] += s.recv(1 << 20)
     refused = sum(r.count(b"Error.LimitsExceeded") for r in received.values())
-    if refused >= 20 * 64 - 16 and not told:
-        told = True
+    if refused >= 20 * 64 - 16 and not reported:
+        reported = True
         print("refused", flush=True)
 `
 
-func TestAPendingPolkitDialogBlocksNoOthers(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+func TestAPendingPolkitDialogDoesNotBlockOthers(t *testing.T) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.must(t, member, call("GetStatus")...)
-		polkit := w.start(t, "polkitd", "/usr/bin/python3", "-c", deaf)
-		polkit.waitToSay(t, "deaf")
+		polkit := w.start(t, "polkitd", "/usr/bin/python3", "-c", silentPolkit)
+		polkit.waitForOutput(t, "deaf")
 		flooder := w.start(t, stranger, "/usr/bin/python3", "-c", flood, busSocket)
-		flooder.waitToSay(t, "refused")
+		flooder.waitForOutput(t, "refused")
 		for _, user := range []string{root, member} {
 			if r := w.as(t, user, call("GetStatus")...); r.code != 0 {
-				t.Errorf("%s calls in vain: %s", user, r.stderr)
+				t.Errorf("%s calls GetStatus: exit code %d, %s", user, r.code, r.stderr)
 			}
 		}
 		flooder.signal(syscall.SIGTERM)

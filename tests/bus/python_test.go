@@ -13,7 +13,7 @@ import (
 
 const examples = "/usr/share/doc/crypto-auditing/examples/"
 
-// count counts the groups of a filter.
+// count counts the groups that pass a filter.
 func count(t *testing.T, c *client.Client, after client.Cursor, f client.Filter) (n int) {
 	t.Helper()
 	for _, err := range c.Groups(t.Context(), after, f) {
@@ -26,7 +26,7 @@ func count(t *testing.T, c *client.Client, after client.Cursor, f client.Filter)
 }
 
 func TestPythonReadsPages(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 200)
 		got := lines(w.must(t, member, "/usr/bin/python3", examples+"read.py"))
 		want := count(t, w.connect(t), client.Oldest, client.Filter{Contexts: []string{"tls::*"}})
@@ -38,8 +38,8 @@ func TestPythonReadsPages(t *testing.T) {
 	})
 }
 
-func TestRecentHandshakesAreATable(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+func TestExamplesPrintRecentHandshakesAsATable(t *testing.T) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		watch := w.start(t, member, "/usr/bin/python3", examples+"watch.py")
 		c := w.connect(t)
 		waitFor(t, "the subscriber", func() bool {
@@ -52,7 +52,7 @@ func TestRecentHandshakesAreATable(t *testing.T) {
 		want := lines(w.must(t, root, query...))
 		for _, example := range [][]string{{"/usr/bin/python3", examples + "handshakes.py"}, {"bash", examples + "handshakes.sh"}} {
 			var got []string
-			// The newest are complete when nothing has happened in them for a while.
+			// Operations are complete after some time without events.
 			waitFor(t, "the handshakes that crauctl shows", func() bool {
 				got, want = lines(w.must(t, member, example...)), lines(w.must(t, root, query...))
 				return sameHandshakes(got, want)
@@ -70,21 +70,21 @@ func TestRecentHandshakesAreATable(t *testing.T) {
 	})
 }
 
-// sameHandshakes reports whether the rows of the table are those of lines of crauctl, which has
-// them in another order.
+// sameHandshakes reports whether the rows of the table and the lines of crauctl have the
+// same handshakes, in any order.
 func sameHandshakes(rows, lines []string) bool {
-	rest := slices.Clone(lines)
+	unmatched := slices.Clone(lines)
 	for _, row := range rows {
-		i := slices.IndexFunc(rest, func(line string) bool { return sameHandshake(row, line) })
+		i := slices.IndexFunc(unmatched, func(line string) bool { return sameHandshake(row, line) })
 		if i < 0 {
 			return false
 		}
-		rest = slices.Delete(rest, i, i+1)
+		unmatched = slices.Delete(unmatched, i, i+1)
 	}
-	return len(rest) == 0 && len(lines) > 0
+	return len(unmatched) == 0 && len(lines) > 0
 }
 
-// sameHandshake reports whether a row of the table has what a line of crauctl has.
+// sameHandshake reports whether a row of the table and a line of crauctl have the same values.
 func sameHandshake(row, line string) bool {
 	columns := strings.Split(row, "\t")
 	if len(columns) != 6 {
@@ -99,7 +99,7 @@ func sameHandshake(row, line string) bool {
 }
 
 func TestPythonReceivesAFileDescriptor(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 10)
 		want := w.log(t)
 		got := decode(t, []byte(w.must(t, member, "/usr/bin/python3", examples+"stream.py")))
@@ -114,10 +114,10 @@ func TestPythonReceivesAFileDescriptor(t *testing.T) {
 	})
 }
 
-// Each of the programs that follow the log receives everything once, through
-// proxies that take signals of the owner of the name only, and over restarts.
+// Each of the example programs receives every group once, also over restarts of the broker.
+// Their proxies accept only signals from the owner of the name.
 func TestExamplesReceiveEventsOnceOverRestartsOfTheBroker(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		cursor := w.fire(t, 1)
 		c := w.connect(t)
 		tls := client.Filter{Contexts: []string{"tls::*"}}
@@ -134,7 +134,7 @@ func TestExamplesReceiveEventsOnceOverRestartsOfTheBroker(t *testing.T) {
 			s, err := c.Status(t.Context())
 			return err == nil && s.Attached >= 2
 		})
-		programs["Gio"].waitToSay(t, "attached")
+		programs["Gio"].waitForOutput(t, "attached")
 		begin := cursor
 		received := func(name string) int {
 			return len(distinct(programs[name].output.String()))
@@ -146,35 +146,35 @@ func TestExamplesReceiveEventsOnceOverRestartsOfTheBroker(t *testing.T) {
 			w.fire(t, 20)
 			want := count(t, c, begin, tls)
 			for name := range programs {
-				waitFor(t, fmt.Sprintf("%d groups of %s, after %q", want, name, signal), func() bool { return received(name) >= want })
+				waitFor(t, fmt.Sprintf("%d groups in %s, after signal %q", want, name, signal), func() bool { return received(name) >= want })
 			}
 		}
 		want := count(t, c, begin, tls)
 		for name, program := range programs {
 			text := strings.TrimPrefix(program.output.String(), "attached\n")
 			if n := len(lines(text)); n != want || received(name) != want {
-				t.Errorf("%s printed %d lines, %d different ones, want %d", name, n, received(name), want)
+				t.Errorf("%s printed %d lines, %d of them distinct, want %d", name, n, received(name), want)
 			}
 		}
 		w.must(t, member, "crauctl", "subscriptions", "delete", "example")
 	})
 }
 
-// distinct returns the different lines of a text that are about groups.
+// distinct returns the distinct lines of a text that show groups.
 func distinct(text string) map[string]bool {
-	different := map[string]bool{}
+	found := map[string]bool{}
 	for line := range strings.Lines(text) {
 		if strings.HasSuffix(line, "\n") && (strings.Contains(line, "replay: ") || strings.HasPrefix(line, "[")) {
-			different[line] = true
+			found[line] = true
 		}
 	}
-	return different
+	return found
 }
 
 func TestPythonSeesPropertiesAndTheirChanges(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryBusWithServices(t, func(t *testing.T, w *world) {
 		w.fire(t, 1)
-		// All properties, the doorbell, and what a strange key does.
+		// All properties, the signal Appended, and a filter with an unknown key.
 		got := lines(w.must(t, member, py(`
 import dbus, dbus.mainloop.glib, subprocess
 from gi.repository import GLib
@@ -186,12 +186,12 @@ everything = dbus.Dictionary({}, signature="sv")
 broker.Subscribe("", everything, everything, dbus_interface=name)
 properties = broker.GetAll(name, dbus_interface="org.freedesktop.DBus.Properties")
 print(" ".join(sorted(properties)))
-def rang(newest, groups):
-    # The doorbell is limited: it may still ring for what was there before.
+def appended(newest, groups):
+    # The rate of the signal is limited: it may still report earlier groups.
     if newest > properties["Newest"]:
         print("rang", groups > 0)
         loop.quit()
-broker.connect_to_signal("Appended", rang, dbus_interface=name)
+broker.connect_to_signal("Appended", appended, dbus_interface=name)
 subprocess.Popen(["`+publisher+`", "--count", "1", "`+opt+`/traces/gnutls-tls13-p256.txt"], stdout=subprocess.DEVNULL)
 GLib.timeout_add_seconds(20, loop.quit)
 loop.run()

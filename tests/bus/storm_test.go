@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// stormKills is how often something is killed in each world.
+	// stormKills is the number of kills in each world.
 	stormKills = 24
-	// stormBatch is how many groups a signal has at most: what a kill may cost.
+	// stormBatch is the maximum number of groups of a signal, which a kill may lose.
 	stormBatch = 16
 )
 
-// supervise does what the service manager does: it makes the agent's socket once,
-// and starts an agent whenever there is none.
+// supervise does what the service manager does: it makes the agent's socket once, and starts
+// the agent whenever it has ended.
 const supervise = `
 import grp, os, socket, sys
 path = sys.argv[1]
@@ -38,8 +38,8 @@ os.execvp("sh", ["sh", "-c", 'while :; do sh -c "export LISTEN_PID=\\$\\$; exec 
 `
 
 // witness is a durable subscriber that shares no code with the services. It prints
-// "E SEQUENCE CONTEXT VALUES" for each group and "S FROM TO" for what is skipped,
-// and subscribes again when the broker is gone.
+// "E SEQUENCE CONTEXT VALUES" for each group and "S FROM TO" for skipped groups, and
+// subscribes again when the broker has ended.
 const witness = `
 import dbus, dbus.mainloop.glib, sys, time
 from gi.repository import GLib
@@ -80,19 +80,19 @@ subscribe()
 GLib.MainLoop().run()
 `
 
-// seen is what a witness printed.
-type seen struct {
+// received has the groups that the witnesses printed.
+type received struct {
 	groups  map[uint64]string // "CONTEXT VALUES" by sequence
 	last    uint64
 	skipped uint64
 }
 
-// read takes over what a witness printed. It must be in order, across all of them.
-func (s *seen) read(t *testing.T, printed string) {
+// read adds the output of a witness. Sequences must increase across all witnesses.
+func (s *received) read(t *testing.T, printed string) {
 	t.Helper()
 	for line := range strings.Lines(printed) {
 		if !strings.HasSuffix(line, "\n") {
-			return // it was killed while it wrote
+			return // the witness was killed during the write
 		}
 		var first, second uint64
 		var context string
@@ -112,8 +112,8 @@ func (s *seen) read(t *testing.T, printed string) {
 	}
 }
 
-// readByOther returns the groups of the log as tests/readlog.py reads them, which
-// must find nothing wrong: sequences without gaps, and an unbroken chain.
+// readByOther returns the groups of the log, read with tests/readlog.py, which must find no
+// error: sequences without gaps, and an unbroken chain.
 func (w *world) readByOther(t *testing.T) map[uint64]string {
 	t.Helper()
 	command := exec.Command("python3", "../readlog.py", w.Path(logDir))
@@ -121,7 +121,7 @@ func (w *world) readByOther(t *testing.T) map[uint64]string {
 	command.Stderr = &notes
 	output, err := command.Output()
 	if err != nil {
-		t.Fatalf("the log is not sound: %v\n%s", err, notes.String())
+		t.Fatalf("the log is not intact: %v\n%s", err, notes.String())
 	}
 	t.Logf("the log: %s", strings.TrimSpace(notes.String()))
 	groups := map[uint64]string{}
@@ -155,32 +155,32 @@ func TestTheLogIsIntactAndDeliveredAtMostOnceAfterManyKills(t *testing.T) {
 			"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
 			"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,
 			"crau-agent", "--config", withoutSockets, "--library", publisher, "--coalesce-window", "20ms")
-		recording := func() { // whichever agent it is
+		waitForAgent := func() {
 			waitFor(t, "an agent that records", func() bool { return w.as(t, root, "crauctl", "flush").code == 0 })
 		}
-		recording()
+		waitForAgent()
 		w.startBroker(t)
 		// The publisher fires until the end of the storm.
 		w.start(t, stranger, "sh", "-c", "while :; do "+publisher+" --count 5 --fresh-ids "+opt+"/traces/gnutls-tls13-p256.txt >/dev/null; done")
 
 		script := fmt.Sprintf(witness, stormBatch)
-		see := func() *service {
+		startWitness := func() *service {
 			s := w.start(t, member, "/usr/bin/python3", "-c", script)
-			s.waitToSay(t, "subscribed")
+			s.waitForOutput(t, "subscribed")
 			return s
 		}
-		sees := see()
-		all := seen{groups: map[uint64]string{}}
+		subscriber := startWitness()
+		all := received{groups: map[uint64]string{}}
 		killed := map[string]int{}
 		for range stormKills {
 			time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
 			switch rand.IntN(4) {
 			case 0:
 				killed["subscriber"]++
-				sees.signal(syscall.SIGKILL)
-				<-sees.exited
-				all.read(t, sees.output.String())
-				sees = see()
+				subscriber.signal(syscall.SIGKILL)
+				<-subscriber.exited
+				all.read(t, subscriber.output.String())
+				subscriber = startWitness()
 			case 1:
 				killed["broker"]++
 				w.as(t, root, "pkill", "-KILL", "-x", "crau-broker")
@@ -188,27 +188,25 @@ func TestTheLogIsIntactAndDeliveredAtMostOnceAfterManyKills(t *testing.T) {
 				killed["agent"]++
 				w.as(t, root, "pkill", "-KILL", "-x", "crau-agent")
 			default:
-				for _, what := range []string{"broker", "agent"} {
-					killed[what]++
-				}
+				killed["broker"]++
+				killed["agent"]++
 				w.as(t, root, "pkill", "-KILL", "-x", "crau-agent|crau-broker")
 			}
 		}
 		t.Logf("killed: %v", killed)
-		recording()
+		waitForAgent()
 		last := sequence(t, w.fire(t, 50))
-		waitFor(t, "the subscriber to have got the last group", func() bool {
-			so := seen{groups: map[uint64]string{}, last: 0}
-			so.read(t, sees.output.String())
-			return so.last >= last
+		waitFor(t, "the subscriber to receive the last group", func() bool {
+			current := received{groups: map[uint64]string{}, last: 0}
+			current.read(t, subscriber.output.String())
+			return current.last >= last
 		})
 		w.as(t, root, "pkill", "-KILL", "-f", "while :; do "+publisher)
-		sees.signal(syscall.SIGKILL)
-		<-sees.exited
-		all.read(t, sees.output.String())
+		subscriber.signal(syscall.SIGKILL)
+		<-subscriber.exited
+		all.read(t, subscriber.output.String())
 
-		// The agent is killed once more, so that nothing is written while the
-		// other program reads.
+		// Kill the agent again, so that it does not write while readlog.py reads.
 		w.agent.signal(syscall.SIGKILL)
 		w.as(t, root, "pkill", "-KILL", "-x", "crau-agent")
 		log := w.readByOther(t)
@@ -227,7 +225,7 @@ func TestTheLogIsIntactAndDeliveredAtMostOnceAfterManyKills(t *testing.T) {
 		most := all.skipped + stormBatch*uint64(killed["broker"]+killed["subscriber"])
 		t.Logf("%d groups, %d of them sent, %d reported as skipped", last, len(all.groups), all.skipped)
 		if missing > most {
-			t.Errorf("of %s groups %d were not sent; the kills may have cost %d", strconv.FormatUint(last, 10), missing, most)
+			t.Errorf("%d of %s groups were not sent; the kills may lose %d", missing, strconv.FormatUint(last, 10), most)
 		}
 		if output := w.as(t, root, "crauctl", "verify", "--directory", logDir); output.code != 0 {
 			t.Errorf("crauctl verify: exit code %d\n%s%s", output.code, output.stdout, output.stderr)

@@ -10,8 +10,8 @@ import (
 	"crypto-auditing/src/client"
 )
 
-// stopping subscribes many times on a few connections, from the beginning of the
-// log, and stops: it reads nothing any more.
+// stopping subscribes many times on a few connections, from the beginning of the log, and
+// stops itself, so that it reads nothing more.
 const stopping = `
 import dbus, os, signal, sys
 name = "org.crypto_auditing.Broker"
@@ -26,9 +26,9 @@ print("subscribed", flush=True)
 os.kill(os.getpid(), signal.SIGSTOP)
 `
 
-// deafCaller makes calls with long replies on some connections and never reads
-// one. It writes when all calls are on their way, as far as the bus takes them.
-const deafCaller = `
+// nonReadingCaller makes calls with long replies on some connections, and never reads a
+// reply. It prints a line after it has sent all calls that the bus accepts.
+const nonReadingCaller = `
 import os, socket, struct, sys, time
 def text(code, kind, value):
     return code, kind, value.encode()
@@ -73,15 +73,14 @@ print("called", flush=True)
 time.sleep(3600)
 `
 
-// Clients that stop reading, of the same user and of others, with all the
-// subscriptions that they may have, and with replies that they do not read, keep
-// no other client from receiving and from being answered.
-func TestClientsThatDoNotReadBlockNoOthers(t *testing.T) {
-	onEveryNewScene(t, func(t *testing.T, w *world) {
-		// Enough for replies that the bus could not hold.
+// Some clients of the same user and of others stop reading, with the maximum number of
+// subscriptions and with unread replies. Other clients must still receive groups and replies.
+func TestClientsThatDoNotReadDoNotBlockOthers(t *testing.T) {
+	onEveryNewBusWithServices(t, func(t *testing.T, w *world) {
+		// Enough entries for replies that exceed the limits of the bus.
 		w.fire(t, 200)
-		polkit := w.start(t, "polkitd", "/usr/bin/python3", "-c", deaf)
-		polkit.waitToSay(t, "deaf")
+		polkit := w.start(t, "polkitd", "/usr/bin/python3", "-c", silentPolkit)
+		polkit.waitForOutput(t, "deaf")
 
 		begin := w.fire(t, 1)
 		c := w.connect(t)
@@ -101,19 +100,19 @@ func TestClientsThatDoNotReadBlockNoOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		var bad []*service
+		var attackers []*service
 		for _, user := range []string{root, member} {
-			// One of a user's 128 is alive.
+			// Stay below the limit of 128 subscriptions of a user, for the live subscriber.
 			s := w.start(t, user, append(py(stopping), "124")...)
-			s.waitToSay(t, "subscribed")
-			bad = append(bad, s)
+			s.waitForOutput(t, "subscribed")
+			attackers = append(attackers, s)
 		}
 		for _, attack := range [][]string{
 			{member, "12", "Read"}, {root, "12", "Read"}, {stranger, "20", "Introspect"}, {"other", "20", "Read"},
 		} {
-			s := w.start(t, attack[0], append(py(deafCaller), busSocket, attack[1], attack[2])...)
-			s.waitToSay(t, "called")
-			bad = append(bad, s)
+			s := w.start(t, attack[0], append(py(nonReadingCaller), busSocket, attack[1], attack[2])...)
+			s.waitForOutput(t, "called")
+			attackers = append(attackers, s)
 		}
 
 		for range 5 {
@@ -127,17 +126,17 @@ func TestClientsThatDoNotReadBlockNoOthers(t *testing.T) {
 			w.must(t, stranger, "busctl", "get-property", "org.crypto_auditing.Broker", "/org/crypto_auditing/Broker",
 				"org.crypto_auditing.Broker", "Version")
 		}
-		if err := all(follower.sequences, sequence(t, begin)+1, sequence(t, follower.cursor)); err != nil || len(follower.skipped) > 0 {
+		if err := contiguous(follower.sequences, sequence(t, begin)+1, sequence(t, follower.cursor)); err != nil || len(follower.skipped) > 0 {
 			t.Errorf("the live subscriber: %v, skipped %v", err, follower.skipped)
 		}
 		want := count(t, c, cursor, client.Filter{Contexts: []string{"tls::*"}})
-		waitFor(t, "all signals at the other user's subscriber", func() bool {
+		waitFor(t, "the other user's subscriber to receive all signals", func() bool {
 			return strings.Count(printing.output.String(), "replay: ") >= want
 		})
-		for _, s := range bad {
+		for _, s := range attackers {
 			s.signal(syscall.SIGKILL)
 		}
-		waitFor(t, "the broker to forget those that have gone", func() bool {
+		waitFor(t, "the broker to remove the subscriptions of the killed clients", func() bool {
 			s, err := c.Status(t.Context())
 			return err == nil && s.Attached == 2
 		})

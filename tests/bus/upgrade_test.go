@@ -11,22 +11,23 @@ import (
 	"crypto-auditing/src/client"
 )
 
-// The files of version 0.1.0: a log of 68 entries in two segments, and a
-// durable subscription of root that had received the first 44.
+// The files of version 0.1.0 are a log of 68 entries in two segments, and a durable
+// subscription of root that has received the first 44.
 const (
 	entries010  = 68
 	received010 = 44
 )
 
-// install copies the files of a directory of tests/data into the world, as a user.
+// install copies files of a directory of tests/data into the world, for a user. names has
+// their new names.
 func (w *world) install(t *testing.T, from, user, directory string, names map[string]string) {
 	t.Helper()
-	for name, as := range names {
+	for name, target := range names {
 		text, err := os.ReadFile(filepath.Join("../data", from, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join(directory, as)
+		path := filepath.Join(directory, target)
 		if err := os.WriteFile(w.Path(path), text, 0o640); err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +47,7 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 			t.Fatal(err)
 		}
 		for file, text := range map[string]string{
-			// Version 0.1.0 took the numbers for milliseconds and bytes.
+			// Version 0.1.0 interpreted the numbers as milliseconds and bytes.
 			"agent.conf":  "sync_interval = 1000\nmax_age = 30\nring_size = 1048576\n",
 			"broker.conf": "answer_timeout = 5000\n[truncate]\nmax_age = 30\nhold = 1000\n",
 		} {
@@ -58,7 +59,7 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 		w.startBroker(t)
 		newest := w.fire(t, 2)
 
-		// Nothing is removed for max_age = 30, by the agent or by the broker.
+		// Neither the agent nor the broker removes anything for max_age = 30.
 		w.must(t, root, "crauctl", "vacuum")
 		c := w.connect(t)
 		var sequences []uint64
@@ -68,7 +69,7 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 			}
 			sequences = append(sequences, g.Sequence)
 		}
-		if err := all(sequences, 1, sequence(t, newest)); err != nil {
+		if err := contiguous(sequences, 1, sequence(t, newest)); err != nil {
 			t.Errorf("the log: %v", err)
 		}
 		if n := sequence(t, newest); n <= entries010 {
@@ -80,11 +81,11 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 		shown := w.must(t, root, "crauctl", "query", "-o", "cat")
 		for text, n := range map[string]int{"tls::handshake client, TLS 1.2, ": 3, "tls::handshake server, TLS 1.3, TLS_AES_256_GCM_SHA384, x25519": 2} {
 			if got := strings.Count(shown, text); got != n {
-				t.Errorf("%d operations are %q, want %d, in\n%s", got, text, n, shown)
+				t.Errorf("%d lines contain %q, want %d:\n%s", got, text, n, shown)
 			}
 		}
 
-		// The subscription continues after what version 0.1.0 had sent.
+		// The subscription continues after the last entry that version 0.1.0 sent.
 		s, err := c.Attach(t.Context(), "kept")
 		if err != nil {
 			t.Fatal(err)
@@ -92,11 +93,11 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 		defer s.Close()
 		f := follower{t: t, s: s}
 		f.until(newest)
-		if err := all(f.sequences, received010+1, sequence(t, newest)); err != nil || len(f.skipped) > 0 {
+		if err := contiguous(f.sequences, received010+1, sequence(t, newest)); err != nil || len(f.skipped) > 0 {
 			t.Errorf("the subscription: %v, skipped %v", err, f.skipped)
 		}
 
-		for program, wants := range map[string][]string{
+		for program, warnings := range map[string][]string{
 			"crau-agent": {
 				`/etc/crypto-auditing/agent.conf:1: sync_interval = 1000 has no unit and is taken for milliseconds: write sync_interval = \"1s\"`,
 				`/etc/crypto-auditing/agent.conf:2: max_age = 30 has no unit and is ignored`,
@@ -109,12 +110,12 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 			},
 		} {
 			r := w.as(t, root, program, "--check")
-			if r.code != 0 || strings.Count(r.stderr, "\n") != len(wants) {
+			if r.code != 0 || strings.Count(r.stderr, "\n") != len(warnings) {
 				t.Errorf("%s --check: exit code %d, %q, %q", program, r.code, r.stdout, r.stderr)
 			}
-			for _, want := range wants {
+			for _, want := range warnings {
 				if !strings.Contains(r.stderr, want) || !strings.Contains(r.stderr, "level=WARN") {
-					t.Errorf("%s does not warn of %s in\n%s", program, want, r.stderr)
+					t.Errorf("%s lacks the warning %s in\n%s", program, want, r.stderr)
 				}
 			}
 		}

@@ -19,7 +19,7 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// Where things are in a world.
+// Paths in a world.
 const (
 	opt       = machine.Opt
 	logDir    = "/var/log/crypto-auditing"
@@ -41,12 +41,13 @@ type world struct {
 	daemon    string
 	bus       *exec.Cmd
 	busOutput *machine.Output
-	journal   net.PacketConn // where dbus-broker-launch writes its log to
-	// agent and keeper, which starts the broker, are there after record.
-	agent, keeper *service
+	journal   net.PacketConn // the log of dbus-broker-launch
+	// agent and restarter are nil until they are started. restarter starts the broker on
+	// dbus-broker.
+	agent, restarter *service
 }
 
-// newWorld makes a world with what is below the stages in it.
+// newWorld makes a world with the files below the stages.
 func newWorld(directory, daemon string, stages ...string) (*world, error) {
 	if err := os.Mkdir(directory, 0o755); err != nil {
 		return nil, err
@@ -58,18 +59,18 @@ func newWorld(directory, daemon string, stages ...string) (*world, error) {
 	return &world{Space: space, daemon: daemon, busOutput: &machine.Output{}}, nil
 }
 
-// end ends the world and everything in it.
+// end ends the world and all its processes.
 func (w *world) end() {
 	if w.journal != nil {
 		w.journal.Close()
 	}
-	w.End() // a world may end twice
+	w.End() // may be called twice
 	if w.bus != nil {
 		_ = w.bus.Wait()
 	}
 }
 
-// restartBus ends the bus and all connections, and starts another one.
+// restartBus ends the bus and all connections, and starts the bus again.
 func (w *world) restartBus(t *testing.T) {
 	t.Helper()
 	(&service{command: w.bus}).signal(syscall.SIGKILL)
@@ -82,24 +83,24 @@ func (w *world) restartBus(t *testing.T) {
 	}
 }
 
-// command returns a command that a user runs in the world.
+// command returns a command that runs in the world as a user.
 func (w *world) command(ctx context.Context, user string, arguments ...string) *exec.Cmd {
 	if user != root {
-		become := []string{"setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all", "--bounding-set=-all"}
-		arguments = append(become, arguments...)
+		setpriv := []string{"setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all", "--bounding-set=-all"}
+		arguments = append(setpriv, arguments...)
 	}
 	c := w.CommandContext(ctx, arguments...)
 	c.WaitDelay = time.Second
 	return c
 }
 
-// result is what a command came to.
+// result is the result of a command.
 type result struct {
 	stdout, stderr string
 	code           int
 }
 
-// as has a user run a command in the world.
+// as runs a command in the world as a user.
 func (w *world) as(t *testing.T, user string, arguments ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -117,17 +118,18 @@ func (w *world) as(t *testing.T, user string, arguments ...string) result {
 	return result{stdout.String(), stderr.String(), c.ProcessState.ExitCode()}
 }
 
-// must has a user run a command that succeeds and returns what it prints.
+// must runs a command as a user and returns its output. The command must succeed without
+// writing to standard error.
 func (w *world) must(t *testing.T, user string, arguments ...string) string {
 	t.Helper()
 	r := w.as(t, user, arguments...)
 	if r.code != 0 || r.stderr != "" {
-		t.Fatalf("%s, run %s: exit code %d\n%s%s", user, strings.Join(arguments, " "), r.code, r.stdout, r.stderr)
+		t.Fatalf("%s runs %s: exit code %d\n%s%s", user, strings.Join(arguments, " "), r.code, r.stdout, r.stderr)
 	}
 	return r.stdout
 }
 
-// startBus starts the bus. It is there when it returns.
+// startBus starts the bus and waits until it accepts connections.
 func (w *world) startBus() error {
 	ctx := context.Background()
 	if w.daemon == "dbus-daemon" {
@@ -138,7 +140,7 @@ func (w *world) startBus() error {
 				return err
 			}
 		}
-		w.bus = w.command(ctx, root, "/usr/bin/python3", "-c", launch)
+		w.bus = w.command(ctx, root, "/usr/bin/python3", "-c", startDBusBroker)
 	}
 	w.bus.Stdout, w.bus.Stderr = w.busOutput, w.busOutput
 	if err := w.bus.Start(); err != nil {
@@ -154,8 +156,8 @@ func (w *world) startBus() error {
 	}
 }
 
-// launch does what systemd does for dbus-broker: it passes the socket.
-const launch = `
+// startDBusBroker passes the socket to dbus-broker, as systemd does.
+const startDBusBroker = `
 import os, socket
 s = socket.socket(socket.AF_UNIX)
 s.bind("` + busSocket + `")
@@ -167,7 +169,7 @@ os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
 os.execvp("dbus-broker-launch", ["dbus-broker-launch", "--scope", "system"])
 `
 
-// listenAsJournal takes the log of dbus-broker-launch, which needs a journal.
+// listenAsJournal receives the log of dbus-broker-launch, which needs a journal.
 func (w *world) listenAsJournal() error {
 	directory := w.Path("/run/systemd/journal")
 	if err := os.MkdirAll(directory, 0o755); err != nil {
@@ -198,10 +200,10 @@ func (w *world) listenAsJournal() error {
 	return nil
 }
 
-// address is that of the bus, for the host.
+// address returns the address of the bus, for clients on the host.
 func (w *world) address() string { return "unix:path=" + w.Path(busSocket) }
 
-// service is a program that runs in a world until it is ended.
+// service is a program that runs in a world until it is stopped.
 type service struct {
 	command *exec.Cmd
 	output  *machine.Output
@@ -209,7 +211,7 @@ type service struct {
 	err     error
 }
 
-// start has a user start a program that runs until the test ends.
+// start starts a program as a user. It runs until the test ends.
 func (w *world) start(t *testing.T, user string, arguments ...string) *service {
 	t.Helper()
 	s := w.launch(t, user, arguments...)
@@ -217,13 +219,13 @@ func (w *world) start(t *testing.T, user string, arguments ...string) *service {
 		s.signal(syscall.SIGKILL)
 		<-s.exited
 		if t.Failed() {
-			t.Logf("%s wrote:\n%s", strings.Join(arguments, " "), s.output)
+			t.Logf("%s printed:\n%s", strings.Join(arguments, " "), s.output)
 		}
 	})
 	return s
 }
 
-// launch starts a program that runs as long as the world.
+// launch starts a program as a user. It runs as long as the world.
 func (w *world) launch(t *testing.T, user string, arguments ...string) *service {
 	t.Helper()
 	s := &service{command: w.command(context.Background(), user, arguments...), output: &machine.Output{}, exited: make(chan struct{})}
@@ -252,13 +254,14 @@ func (s *service) signal(signal syscall.Signal) {
 	}
 	_ = syscall.Kill(pid, signal)
 	if signal == syscall.SIGKILL {
-		// nsenter stops with a child that stops itself, and would not see its end.
+		// nsenter stops together with its child, and a stopped one would not notice that
+		// the child ends.
 		_ = syscall.Kill(s.command.Process.Pid, syscall.SIGCONT)
 	}
 }
 
-// waitToSay waits until the program has written a text.
-func (s *service) waitToSay(t *testing.T, text string) {
+// waitForOutput waits until the program has printed a text.
+func (s *service) waitForOutput(t *testing.T, text string) {
 	t.Helper()
 	waitFor(t, fmt.Sprintf("%q of %v", text, s.command.Args), func() bool {
 		select {

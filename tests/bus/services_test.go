@@ -18,9 +18,9 @@ import (
 	"crypto-auditing/src/client"
 )
 
-// pass does what systemd does for a socket unit: it makes the socket, passes it
-// and becomes the program.
-const pass = `
+// passSocket does what systemd does for a socket unit: it makes the socket, passes it and
+// executes the program.
+const passSocket = `
 import grp, os, socket, sys
 path, name = sys.argv[1], sys.argv[2]
 s = socket.socket(socket.AF_UNIX)
@@ -34,10 +34,10 @@ os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES=na
 os.execvp(sys.argv[3], sys.argv[3:])
 `
 
-// publisher is the program whose probes the agent of a world listens to.
+// publisher is the program whose probes the agent of a world records.
 const publisher = opt + "/replay"
 
-// record starts agent and broker, which run as long as the world does.
+// record starts the agent and the broker, which run as long as the world.
 func (w *world) record(t *testing.T) {
 	t.Helper()
 	if w.agent == nil {
@@ -46,14 +46,13 @@ func (w *world) record(t *testing.T) {
 	}
 }
 
-// startAgent starts the agent without a configuration.
+// startAgent starts the agent with an empty configuration.
 func (w *world) startAgent(t *testing.T) {
 	t.Helper()
 	w.startAgentOn(t, "/dev/null")
 }
 
-// withoutSockets is a configuration by which the other programs of the machine are
-// not recorded.
+// withoutSockets is a configuration that does not record other programs of the machine.
 const withoutSockets = "/etc/without-sockets.conf"
 
 func (w *world) withoutSockets(t *testing.T) {
@@ -63,7 +62,7 @@ func (w *world) withoutSockets(t *testing.T) {
 	}
 }
 
-// startAgentOn starts the agent on a configuration.
+// startAgentOn starts the agent with a configuration.
 func (w *world) startAgentOn(t *testing.T, config string) {
 	t.Helper()
 	w.withoutSockets(t)
@@ -75,15 +74,15 @@ func (w *world) startAgentWith(t *testing.T, options ...string) {
 	t.Helper()
 	const capabilities = "-all,+bpf,+perfmon,+lease"
 	w.agent = w.launch(t, root, append([]string{
-		"/usr/bin/python3", "-c", pass, agentPath, "varlink",
+		"/usr/bin/python3", "-c", passSocket, agentPath, "varlink",
 		"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
 		"--inh-caps=" + capabilities, "--ambient-caps=" + capabilities, "--bounding-set=" + capabilities,
 		"crau-agent", "--coalesce-window", "20ms",
 	}, options...)...)
-	w.agent.waitToSay(t, "msg=recording")
+	w.agent.waitForOutput(t, "msg=recording")
 }
 
-// restartAgent stops the agent and starts another.
+// restartAgent stops the agent and starts it again.
 func (w *world) restartAgent(t *testing.T) {
 	t.Helper()
 	w.agent.signal(syscall.SIGTERM)
@@ -92,12 +91,12 @@ func (w *world) restartAgent(t *testing.T) {
 	w.startAgent(t)
 }
 
-// startBroker has the broker started whenever it has left, where the bus cannot.
-// It is there when it returns.
+// startBroker waits until the broker serves. On dbus-broker, which cannot start it here, a
+// loop starts it whenever it has exited.
 func (w *world) startBroker(t *testing.T) {
 	t.Helper()
 	if w.daemon == "dbus-broker" {
-		w.keeper = w.launch(t, brokers, "sh", "-c", "while :; do crau-broker; sleep 0.05; done")
+		w.restarter = w.launch(t, brokers, "sh", "-c", "while :; do crau-broker; sleep 0.05; done")
 	}
 	waitFor(t, "the broker", func() bool {
 		return w.as(t, root, "busctl", "get-property", "org.crypto_auditing.Broker", "/org/crypto_auditing/Broker",
@@ -105,8 +104,8 @@ func (w *world) startBroker(t *testing.T) {
 	})
 }
 
-// onEveryScene is onEveryBus with an agent that records and a broker.
-func onEveryScene(t *testing.T, test func(t *testing.T, w *world)) {
+// onEveryBusWithServices is onEveryBus with a recording agent and a broker.
+func onEveryBusWithServices(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	onEveryBus(t, func(t *testing.T, w *world) {
 		defer w.logOnFailure(t)
@@ -115,8 +114,8 @@ func onEveryScene(t *testing.T, test func(t *testing.T, w *world)) {
 	})
 }
 
-// onEveryNewScene is onEveryScene in worlds of the test's own.
-func onEveryNewScene(t *testing.T, test func(t *testing.T, w *world)) {
+// onEveryNewBusWithServices is onEveryBusWithServices in new worlds for this test.
+func onEveryNewBusWithServices(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	onEveryNewBus(t, func(t *testing.T, w *world) {
 		w.record(t)
@@ -124,13 +123,13 @@ func onEveryNewScene(t *testing.T, test func(t *testing.T, w *world)) {
 	})
 }
 
-// onEveryNewBus is onEveryBus in worlds of the test's own.
+// onEveryNewBus is onEveryBus in new worlds for this test.
 func onEveryNewBus(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	needWorlds(t)
 	for _, daemon := range daemons {
 		t.Run(daemon, func(t *testing.T) {
-			w, err := the.make(daemon)
+			w, err := shared.create(daemon)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,13 +150,13 @@ func (w *world) logOnFailure(t *testing.T) {
 	if w.agent != nil {
 		t.Logf("the agent printed:\n%s", w.agent.output)
 	}
-	if w.keeper != nil {
-		t.Logf("the broker printed:\n%s", w.keeper.output)
+	if w.restarter != nil {
+		t.Logf("the broker printed:\n%s", w.restarter.output)
 	}
 }
 
-// fire has the publisher replay n handshakes, and waits until they are in the
-// log. It returns the cursor after them.
+// fire replays n handshakes with the publisher and waits until they are in the log. It
+// returns the cursor after them.
 func (w *world) fire(t *testing.T, n int) client.Cursor {
 	t.Helper()
 	w.must(t, stranger, publisher, "--count", strconv.Itoa(n), "--fresh-ids", opt+"/traces/gnutls-tls13-p256.txt")
@@ -165,7 +164,7 @@ func (w *world) fire(t *testing.T, n int) client.Cursor {
 	return client.Cursor(strings.TrimSpace(text))
 }
 
-// connect connects a Go client of root's.
+// connect connects a Go client as root.
 func (w *world) connect(t *testing.T) *client.Client {
 	t.Helper()
 	c, err := client.Connect(t.Context(), client.WithAddress(w.address()))
@@ -180,8 +179,8 @@ func (w *world) connect(t *testing.T) *client.Client {
 	return c
 }
 
-// killBroker kills the broker. Where the bus cannot start another one, there is
-// one when it returns.
+// killBroker kills the broker. If the bus cannot start it again, killBroker waits until the
+// restarter has.
 func (w *world) killBroker(t *testing.T) {
 	t.Helper()
 	w.endBroker(t, "KILL")
@@ -192,14 +191,13 @@ func (w *world) endBroker(t *testing.T, signal string) {
 	t.Helper()
 	before := w.owner(t)
 	w.must(t, root, "pkill", "-"+signal, "-x", "crau-broker")
-	waitFor(t, "another broker", func() bool {
-		now := w.owner(t)
-		return now != before && (now != "" || w.keeper == nil)
+	waitFor(t, "the broker to be replaced", func() bool {
+		owner := w.owner(t)
+		return owner != before && (owner != "" || w.restarter == nil)
 	})
 }
 
-// owner returns the unique name of the broker's connection, empty if there is
-// none.
+// owner returns the unique name of the broker's connection, "" if it is not connected.
 func (w *world) owner(t *testing.T) string {
 	t.Helper()
 	r := w.as(t, root, "busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
@@ -210,37 +208,37 @@ func (w *world) owner(t *testing.T) string {
 	return r.stdout
 }
 
-// logged is an entry of the log as an independent decoder sees it.
-type logged struct {
+// logEntry is an entry of the log, decoded independently of the project.
+type logEntry struct {
 	Context    []byte           `cbor:"context"`
 	Start      uint64           `cbor:"start"`
 	Name       string           `cbor:"name"`
 	Executable []byte           `cbor:"executable"`
 	Events     []map[string]any `cbor:"events"`
-	// Sequence and Boot are there in streams.
+	// Sequence and Boot are only present in streams.
 	Sequence uint64 `cbor:"seq"`
 	Boot     int64  `cbor:"boot"`
 }
 
-// log returns all entries of the log, decompressed by zstd and decoded by the
-// CBOR library. The first is that of sequence 1: nothing was removed.
-func (w *world) log(t *testing.T) []logged {
+// log returns all entries of the log, decompressed by zstd and decoded by the CBOR library.
+// The first has the sequence 1, because nothing was removed.
+func (w *world) log(t *testing.T) []logEntry {
 	t.Helper()
 	files, err := filepath.Glob(w.Path(logDir + "/*.zst"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no log: %v", err)
 	}
-	// Their names sort as sequences do. The part after the last whole frame is
+	// The names of segments sort by sequence. zstd fails at the incomplete frame that is
 	// being written.
 	output, _ := exec.Command("zstd", append([]string{"-dcq"}, files...)...).Output()
 	return decode(t, output)
 }
 
-func decode(t *testing.T, sequence []byte) []logged {
+func decode(t *testing.T, sequence []byte) []logEntry {
 	t.Helper()
-	var entries []logged
+	var entries []logEntry
 	for d := cbor.NewDecoder(bytes.NewReader(sequence)); d.NumBytesRead() < len(sequence); {
-		var e logged
+		var e logEntry
 		if err := d.Decode(&e); err != nil {
 			t.Fatalf("at byte %d: %v", d.NumBytesRead(), err)
 		}
@@ -250,21 +248,21 @@ func decode(t *testing.T, sequence []byte) []logged {
 }
 
 // text describes an entry, for comparison.
-func (e *logged) text() string {
+func (e *logEntry) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%x %s %s:", e.Context, e.Name, e.Executable)
-	for _, one := range e.Events {
-		if opened, ok := one["NewContext"].(map[any]any); ok {
+	for _, event := range e.Events {
+		if opened, ok := event["NewContext"].(map[any]any); ok {
 			fmt.Fprintf(&b, " in %x", opened["parent"])
 		} else {
-			data := one["Data"].(map[any]any)
+			data := event["Data"].(map[any]any)
 			fmt.Fprintf(&b, " %v=%v", data["key"], data["value"])
 		}
 	}
 	return b.String()
 }
 
-// textOf is the same of a group of the client.
+// textOf describes a group of the client in the same way.
 func textOf(g *client.Group) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %s:", g.Context, g.Name, g.Executable)
