@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# boot.sh FOLDER STAGE...: becomes the machine's own systemd, as process 1 of a
-# throw-away machine. The caller made new mount, PID, UTS, IPC and network
-# namespaces and put the process into a cgroup of its own.
+# boot.sh DIRECTORY STAGE...: executes systemd as process 1 of a disposable
+# machine. The caller created new mount, PID, UTS, IPC and network namespaces and
+# put the process into a separate cgroup.
 #
-# The machine's root is an overlay of / whose upper layer is in FOLDER, in
-# memory; what is below each STAGE is copied over it. The kernel and its tracing
-# are the host's. Resource limits of cgroups may be without effect.
+# The machine's root is an overlay of / whose upper layer is a tmpfs at DIRECTORY;
+# the files of each STAGE are copied over it. The kernel and its tracing are
+# shared with the host. Resource limits of cgroups may have no effect.
 set -eu
 directory=$1
 shift
@@ -43,15 +43,15 @@ END
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
 
-# What a package does: files, users, presets. The directories below /run come at
-# boot.
+# Do the same as a package: files, users, presets. Boot creates the directories
+# below /run.
 install_stages "$@"
 journalctl --root="$root" --update-catalog
 units=$(cd "$1" && find . -path '*/systemd/system/crypto-auditing-*' | sed 's,.*/,,')
 # shellcheck disable=SC2086 # words are meant to be split
 [ -z "$units" ] || systemctl --root="$root" preset $units
 
-# Nothing of the host's starts that has no business here.
+# Mask units of the host that the tests do not need.
 mkdir -p "$root/run/systemd/system" "$root/etc/tmpfiles.d"
 for unit in getty.target systemd-{timesyncd,sysctl,pstore,update-utmp,modules-load,remount-fs,binfmt,udevd,networkd,resolved}.service \
 	systemd-udev-{trigger,settle}.service {apt-daily,apt-daily-upgrade,man-db,fstrim,e2scrub_all,dpkg-db-backup,logrotate,dnf-makecache}.timer \
@@ -59,13 +59,13 @@ for unit in getty.target systemd-{timesyncd,sysctl,pstore,update-utmp,modules-lo
 	ln -sf /dev/null "$root/run/systemd/system/$unit"
 done
 : >"$root/etc/fstab"
-# Boot would empty /tmp, of the overlay only, but that takes its time.
+# Do not empty /tmp at boot: this would only affect the overlay, but take long.
 ln -sf /dev/null "$root/etc/tmpfiles.d/tmp.conf"
 hostname machine
 
 systemd=/usr/lib/systemd/systemd
 [ -x $systemd ] || systemd=/lib/systemd/systemd
-# container= keeps systemd from touching the host's devices and clock.
+# container= prevents systemd from changing the host's devices and clock.
 enter "mount --make-rshared /; exec env -i container=machine \
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 	$systemd --system --log-target=journal --show-status=no"

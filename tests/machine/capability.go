@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Capabilities, by their bits (include/uapi/linux/capability.h).
+// Capabilities by their bit numbers (include/uapi/linux/capability.h).
 const (
 	CapSysPtrace = 19
 	CapSysAdmin  = 21
@@ -33,8 +33,8 @@ func Capable(capability int) bool {
 	return false
 }
 
-// MissingForBPF returns what the kernel or this process lacks to load BPF programs and attach
-// them, "" if nothing.
+// MissingForBPF returns the reason why this process cannot load and attach BPF programs, ""
+// if it can.
 func MissingForBPF() string {
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		return fmt.Sprintf("the kernel has no BTF: %v", err)

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// Entry is an entry of the journal: its fields.
+// Entry has the fields of a journal entry.
 type Entry map[string]string
 
-// ParseJournal reads what journalctl -o json prints.
+// ParseJournal parses the output of journalctl -o json. Fields that are not text, or have
+// several values, are omitted.
 func ParseJournal(output string) (entries []Entry, err error) {
 	for line := range strings.Lines(output) {
 		var fields map[string]any
@@ -21,7 +22,6 @@ func ParseJournal(output string) (entries []Entry, err error) {
 		}
 		entry := Entry{}
 		for name, value := range fields {
-			// Anything else is a value that is not text, or several.
 			if text, ok := value.(string); ok {
 				entry[name] = text
 			}
@@ -31,8 +31,8 @@ func ParseJournal(output string) (entries []Entry, err error) {
 	return entries, nil
 }
 
-// Recorded adds up what the agent's runs logged as recorded, and lost, when
-// they stopped.
+// Recorded returns the sums of recorded and of lost hits that the agent logged when its
+// runs ended.
 func Recorded(entries []Entry) (recorded, lost int, err error) {
 	for _, entry := range entries {
 		text, _, _ := strings.Cut(entry["MESSAGE"], " (")
@@ -48,7 +48,7 @@ func Recorded(entries []Entry) (recorded, lost int, err error) {
 		}
 		n, err := strconv.Atoi(entry[field])
 		if err != nil {
-			return 0, 0, fmt.Errorf("the agent logs %v", entry)
+			return 0, 0, fmt.Errorf("cannot parse %s in the agent's message %v: %w", field, entry, err)
 		}
 		*sum += n
 	}

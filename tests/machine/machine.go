@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package machine boots throw-away machines for tests: the machine's own
-// systemd as process 1 in namespaces, over an overlay of /. Kernel and probes are
-// the host's, so what a program fires inside is what an agent inside records.
+// Package machine boots disposable machines for tests: the host's systemd is process 1 in
+// namespaces, with an overlay of / as its root. The kernel and its probes are shared with
+// the host: an agent on a machine records the probes that fire there.
 //
-// Its paths are those of a test in a directory of tests/.
+// Its relative paths are for tests in a directory of tests/.
 package machine
 
 import (
@@ -21,12 +21,12 @@ import (
 	"time"
 )
 
-// Patience bounds everything that a test waits for. Nothing is expected to
-// take nearly as long.
+// Patience is the timeout of all waits in tests. It is much longer than any wait should
+// take.
 const Patience = 90 * time.Second
 
-// Opt is where publishers are on a machine. It is not below /tmp, which services
-// do not share.
+// Opt is the directory of the publishers on a machine. It is not below /tmp because
+// services have a private /tmp.
 const Opt = "/opt/publishers"
 
 // Root is the directory of the sources.
@@ -62,8 +62,8 @@ func Install(ctx context.Context, directory string) (stage string, err error) {
 	return stage, command(ctx, "meson", "install", "-C", build, "--destdir", stage)
 }
 
-// Publishers builds the programs that fire probes, and has them and what they
-// replay below directory/publishers, to be at Opt.
+// Publishers builds the publishers, and returns a stage below directory that has them and
+// the traces they replay at Opt.
 func Publishers(ctx context.Context, directory string) (stage string, err error) {
 	stage = filepath.Join(directory, "publishers")
 	if err := command(ctx, "make", "-C", filepath.Join(Root, "tests/publishers"), "OUT="+filepath.Join(stage, Opt)); err != nil {
@@ -85,9 +85,8 @@ type Machine struct {
 	cgroup string
 }
 
-// Boot boots a machine with what is below the stages on it; directory must not
-// exist yet. The machine is killed when the calling thread ends: lock it
-// (runtime.LockOSThread).
+// Boot boots a machine with the files of the stages; directory must not exist yet. The
+// machine is killed when the calling thread ends: lock the thread (runtime.LockOSThread).
 func Boot(directory string, stages ...string) (*Machine, error) {
 	if err := os.Mkdir(directory, 0o755); err != nil {
 		return nil, err
@@ -113,7 +112,7 @@ func Boot(directory string, stages ...string) (*Machine, error) {
 	for end := time.Now().Add(Patience); ; time.Sleep(20 * time.Millisecond) {
 		if !m.running() || time.Now().After(end) {
 			m.PowerOff()
-			return nil, fmt.Errorf("the machine does not boot:\n%s", m.Says)
+			return nil, fmt.Errorf("the machine did not boot:\n%s", m.Console)
 		}
 		state, _ := m.Command("systemctl", "is-system-running").Output()
 		if s := strings.TrimSpace(string(state)); s == "running" || s == "degraded" {
@@ -122,7 +121,7 @@ func Boot(directory string, stages ...string) (*Machine, error) {
 	}
 }
 
-// unifiedHierarchy returns where cgroup2 is mounted.
+// unifiedHierarchy returns the mount point of cgroup2.
 func unifiedHierarchy() (string, error) {
 	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil {
@@ -134,7 +133,7 @@ func unifiedHierarchy() (string, error) {
 	return "", errors.New("cgroup2 is not mounted")
 }
 
-// running reports whether the machine's process 1 is there.
+// running reports whether the machine's process 1 is running.
 func (m *Machine) running() bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.init.Process.Pid))
 	return err == nil && !strings.Contains(string(stat), ") Z ")
@@ -155,13 +154,13 @@ func (m *Machine) PowerOff() {
 	}
 }
 
-// Command returns a command that runs on the machine, as root.
+// Command returns a command that runs on the machine as root.
 func (m *Machine) Command(arguments ...string) *exec.Cmd {
 	return m.CommandContext(context.Background(), arguments...)
 }
 
-// Run runs a command on the machine and returns what it prints. It must
-// succeed.
+// Run runs a command on the machine and returns its output. If the command fails, the test
+// fails.
 func (m *Machine) Run(t *testing.T, arguments ...string) string {
 	t.Helper()
 	output, err := m.Try(arguments...)
@@ -190,12 +189,12 @@ func (m *Machine) Write(t *testing.T, name, text string) {
 	}
 }
 
-// WaitFor waits until a condition holds.
+// WaitFor waits until a condition is true. what names it in the error message.
 func WaitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(Patience); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain for %s", Patience, what)
+			t.Fatalf("timed out after %v waiting for %s", Patience, what)
 		}
 	}
 }

@@ -4,8 +4,8 @@ package machine
 
 import "os"
 
-// Prebuilt returns the directory with the programs that tests otherwise build, "" if they
-// are to build them: crau-agent, crauctl and, of programs of tests/wire, handshakes.c and session_keys.c
-// in bin, the publishers in publishers. A machine without compilers has it in the environment, see
-// tests/vm/arm64.
+// Prebuilt returns the directory of prebuilt programs, "" if tests must build them. Its
+// subdirectory bin has crau-agent, crauctl, and the programs handshakes.c and
+// session_keys.c of tests/wire; its subdirectory publishers has the publishers. The
+// environment variable is set on a machine without compilers, see tests/vm/arm64.
 func Prebuilt() string { return os.Getenv("CRAU_PREBUILT") }

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Functions for scripts that make the root of a throw-away machine. The caller
-# is in a mount namespace of its own. $root is the new root.
+# Functions for scripts that create the root of a disposable machine. The caller
+# runs in a new mount namespace. $root is the new root.
 
-# overlay FOLDER: mounts an overlay of / whose upper layer is in FOLDER, in memory.
+# overlay DIRECTORY: mounts an overlay of / whose upper layer is a tmpfs at DIRECTORY.
 overlay() {
 	mount --make-rprivate /
 	mount -t tmpfs -o mode=755 machine "$1"
@@ -13,8 +13,8 @@ overlay() {
 	mount -t proc proc "$root/proc"
 }
 
-# install_stages STAGE...: does what a package does: copies what is below each
-# STAGE, and makes the users.
+# install_stages STAGE...: does the same as a package: copies the files of each
+# STAGE and creates the users.
 install_stages() {
 	for stage in "$@"; do
 		tar -C "$stage" -c . | tar -C "$root" --no-same-owner --no-overwrite-dir --keep-directory-symlink -x
@@ -22,7 +22,7 @@ install_stages() {
 	systemd-sysusers --root="$root"
 }
 
-# enter SCRIPT: makes $root the root of this process and continues with SCRIPT.
+# enter SCRIPT: makes $root the root of this process and executes SCRIPT.
 enter() {
 	cd "$root"
 	mkdir -p mnt

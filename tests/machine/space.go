@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Output collects what a program writes, while others read it.
+// Output collects the output of a program. It may be read concurrently.
 type Output struct {
 	mu    sync.Mutex
 	bytes bytes.Buffer
@@ -28,34 +28,33 @@ func (o *Output) Write(b []byte) (int, error) {
 	return o.bytes.Write(b)
 }
 
-// String returns all that was written.
+// String returns everything written so far.
 func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.bytes.String()
 }
 
-// Space is a process 1 in namespaces of its own, with an overlay of / as its root.
-// It is killed when the thread that made it ends: lock that
-// (runtime.LockOSThread).
+// Space is a process 1 in new namespaces, with an overlay of / as its root. It is killed
+// when the thread that created it ends: lock the thread (runtime.LockOSThread).
 type Space struct {
 	init *exec.Cmd
-	// Says is what process 1 has printed.
-	Says *Output
-	// enter are the options by which nsenter(1) enters it.
+	// Console is the output of process 1.
+	Console *Output
+	// enter are the options with which nsenter(1) enters the namespaces.
 	enter []string
 }
 
-// start starts a script of this directory as process 1 of new namespaces, with what is
-// below the stages on its root. change may change how it is started.
+// start starts a script of this directory as process 1 of new namespaces, with the files of
+// the stages in its root. change may modify the attributes of the process.
 func start(script string, namespaces uintptr, enter []string, directory string, stages []string, change func(*syscall.SysProcAttr)) (*Space, error) {
 	path, err := filepath.Abs(filepath.Join(Root, "tests/machine", script))
 	if err != nil {
 		return nil, err
 	}
-	s := &Space{init: exec.Command(path, append([]string{directory}, stages...)...), Says: &Output{}}
+	s := &Space{init: exec.Command(path, append([]string{directory}, stages...)...), Console: &Output{}}
 	s.enter = append([]string{"--mount", "--ipc", "--pid", "--root", "--wd"}, enter...)
-	s.init.Stdout, s.init.Stderr = s.Says, s.Says
+	s.init.Stdout, s.init.Stderr = s.Console, s.Console
 	s.init.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | namespaces,
 		Setsid:     true,
@@ -68,37 +67,36 @@ func start(script string, namespaces uintptr, enter []string, directory string, 
 	return s, nil
 }
 
-// World makes a machine without a service manager: no program runs there but those
-// that the test starts. It has the users member, of the group crypto-auditing,
-// stranger and other.
+// World starts a machine without a service manager: only programs that the test starts run
+// there. It has the users member, who is in the group crypto-auditing, stranger and other.
 func World(directory string, stages ...string) (*Space, error) {
 	s, err := start("world.sh", 0, nil, directory, stages, func(*syscall.SysProcAttr) {})
 	if err != nil {
 		return nil, err
 	}
-	for end := time.Now().Add(Patience); !strings.Contains(s.Says.String(), "ready\n"); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(Patience); !strings.Contains(s.Console.String(), "ready\n"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.End()
-			return nil, fmt.Errorf("the world does not begin:\n%s", s.Says)
+			return nil, fmt.Errorf("the machine did not start:\n%s", s.Console)
 		}
 	}
 	return s, nil
 }
 
-// End ends it and everything in it. It may be called twice.
+// End kills all processes of the space. It may be called twice.
 func (s *Space) End() {
-	// The kernel kills the rest of a PID namespace with its process 1.
+	// When process 1 of a PID namespace exits, the kernel kills the others.
 	_ = s.init.Process.Kill()
 	_ = s.init.Wait()
 }
 
-// Path returns where the host sees a file of it.
+// Path returns the path of a file of the space on the host.
 func (s *Space) Path(name string) string {
 	return filepath.Join(fmt.Sprintf("/proc/%d/root", s.init.Process.Pid), name)
 }
 
-// CommandContext returns a command that root runs there, killed when the context
-// ends.
+// CommandContext returns a command that runs in the space as root, and is killed when the
+// context ends.
 func (s *Space) CommandContext(ctx context.Context, arguments ...string) *exec.Cmd {
 	enter := append([]string{"-t", strconv.Itoa(s.init.Process.Pid)}, s.enter...)
 	enter = append(enter, "env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

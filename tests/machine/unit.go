@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// InUnit describes a process in a control group of that name.
+// InUnit returns the attributes of a process in the control group with a name, which it
+// creates if needed.
 func InUnit(t *testing.T, name string) *syscall.SysProcAttr {
 	t.Helper()
 	for _, root := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
@@ -26,11 +27,11 @@ func InUnit(t *testing.T, name string) *syscall.SysProcAttr {
 		}
 		t.Cleanup(func() {
 			group.Close()
-			// It stays while a process of the test does.
+			// This fails while processes of the test remain.
 			_ = os.Remove(directory)
 		})
 		return &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
 	}
-	t.Fatal("no control groups of version 2 are mounted")
+	t.Fatal("cgroup2 is not mounted")
 	return nil
 }

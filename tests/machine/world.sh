@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# world.sh FOLDER STAGE...: becomes process 1 of a throw-away world without a
-# service manager. The caller made new mount, PID and IPC namespaces.
+# world.sh DIRECTORY STAGE...: process 1 of a disposable machine without a service
+# manager. The caller created new mount, PID and IPC namespaces.
 #
-# The world's root is an overlay of / whose upper layer is in FOLDER, in memory;
-# what is below each STAGE is copied over it. Kernel and tracing are the host's.
-# There is no bus and no service: the tests start them.
+# The machine's root is an overlay of / whose upper layer is a tmpfs at DIRECTORY;
+# the files of each STAGE are copied over it. The kernel and its tracing are
+# shared with the host. The tests start the bus and the services.
 set -eu
 . "${0%/*}/root.sh"
 overlay "$1"
@@ -16,7 +16,7 @@ mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 
-# What a package does, and users to be refused or not.
+# Do the same as a package, and create users with and without access.
 install_stages "$@"
 systemd-tmpfiles --root="$root" --create --prefix=/run/crypto-auditing --prefix=/run/varlink crypto-auditing.conf
 chroot "$root" useradd --no-create-home --groups crypto-auditing member
@@ -27,12 +27,12 @@ chmod 1777 "$root/run/test"
 chroot "$root" install -d -o crypto-auditing -g crypto-auditing -m 750 /var/log/crypto-auditing
 chroot "$root" install -d -o crypto-auditing-broker -g crypto-auditing-broker -m 700 /var/lib/crypto-auditing
 chroot "$root" install -d -o crypto-auditing-inventory -g crypto-auditing-inventory -m 700 /var/lib/crypto-auditing-inventory
-# Without a service manager the bus itself starts broker and inventory, where it can.
+# Without a service manager the bus starts broker and inventory itself, if it can.
 for service in Broker:crau-broker Inventory:crau-inventory; do
 	sed -i "s,^Exec=.*,Exec=/usr/bin/${service#*:},; /^SystemdService=/d" \
 		"$root/usr/share/dbus-1/system-services/org.crypto_auditing.${service%:*}.service"
 done
-# Nothing else of the host's is started by a call.
+# Calls must not start other services of the host.
 find "$root"/usr/share/dbus-1/system-services "$root"/usr/local/share/dbus-1 -name '*.service' \
 	! -name 'org.crypto_auditing.*.service' -delete 2>/dev/null || :
 
