@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command report runs the parts of "make check" and reports on all of them at the
-// end. Each part leaves its results in a file of build/report.
+// Command report runs the parts of "make check" and reports on all of them at the end. It
+// saves the results of each part in a file of build/report.
 //
 //	report test ARGUMENT...      runs "go test" with these arguments
-//	report step NAME COMMAND...  runs a command, which fails as a whole
+//	report step NAME COMMAND...  runs a command, which succeeds or fails as a whole
 //	report summary [-failed NAME] FILE...
 //
-// The summary names what failed and why, then the reasons of skips, then the counts.
-// It is printed and written to build/report.txt. -failed adds a part that left no
-// results. The exit status is 1 if something failed.
+// The summary lists failures with their reasons, then the reasons of skips, then the
+// counts. It is printed and written to build/report.txt. -failed adds a part that has no
+// results. The exit status is 1 if anything failed.
 package main
 
 import (
@@ -86,15 +86,15 @@ func goTest(w io.Writer, arguments []string) (*outcome.Outcome, error) {
 	if err := s.read(out); err != nil {
 		return nil, err
 	}
-	// Events name what failed; without any, go test itself did.
+	// If no event reports a failure, go test itself failed.
 	if err := command.Wait(); err != nil && len(s.Failed) == 0 {
 		s.Fail("go test", append(outcome.Reason(stderr.String()), err.Error()))
 	}
 	return &s.Outcome, nil
 }
 
-// step runs a command. Only a failure is a result: steps are not counted with
-// the tests.
+// step runs a command. Only a failure is a result: a step that succeeds is not counted as
+// a passed test.
 func step(w io.Writer, name string, arguments []string) *outcome.Outcome {
 	command := exec.Command(arguments[0], arguments[1:]...)
 	var output bytes.Buffer
@@ -114,7 +114,7 @@ func step(w io.Writer, name string, arguments []string) *outcome.Outcome {
 func summary(w io.Writer, arguments []string) (good bool, err error) {
 	flags := flag.NewFlagSet("summary", flag.ContinueOnError)
 	var parts []string
-	flags.Func("failed", "a part that left no results", func(name string) error {
+	flags.Func("failed", "a part that has no results", func(name string) error {
 		parts = append(parts, name)
 		return nil
 	})

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// The streams in testdata are recorded: go test -json, of packages that fail in
-// every way there is.
-func TestASummaryNamesWhatFailedAndWhy(t *testing.T) {
+// The streams in testdata are recorded output of go test -json, for packages that fail in
+// all possible ways.
+func TestSummaryListsFailuresWithReasons(t *testing.T) {
 	const project = "example.org/project/"
 	for name, want := range map[string][]string{
 		"pass": {"skipped 1: looked the kernel is too old", "skipped 1: the kernel is too old", "2 passed, 0 failed, 2 skipped"},
@@ -98,13 +98,13 @@ func TestASummaryNamesWhatFailedAndWhy(t *testing.T) {
 				got = got[len(got)-len(want):]
 			}
 			if strings.Join(got, "\n") != strings.Join(want, "\n") {
-				t.Errorf("it continues with\n%s\nnot\n%s\nall of it:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), s.Summary())
+				t.Errorf("the summary continues with\n%s\nwant\n%s\nin:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), s.Summary())
 			}
 		})
 	}
 }
 
-func TestTheWholeOutputOfAFailureIsPrinted(t *testing.T) {
+func TestWholeOutputOfFailureIsPrinted(t *testing.T) {
 	for name, want := range map[string]string{
 		"subtests": "it is 2,", "build": "undefined: undefinedName", "timeout": "time.Sleep(", "mains": "no compiler", "exits": "x_test.go:3: now",
 		"none": "ok\t", "pass": "ok\t",
@@ -114,7 +114,7 @@ func TestTheWholeOutputOfAFailureIsPrinted(t *testing.T) {
 			t.Fatal(err)
 		}
 		var printed bytes.Buffer
-		// Programs may print on go test's own output.
+		// Programs may write to the output of go test.
 		if err := newStream(&printed).read(strings.NewReader("go: downloading\n" + string(recorded))); err != nil {
 			t.Fatal(err)
 		}
@@ -122,12 +122,12 @@ func TestTheWholeOutputOfAFailureIsPrinted(t *testing.T) {
 			want = "go: downloading"
 		}
 		if !strings.Contains(printed.String(), want) || !strings.HasPrefix(printed.String(), "go: downloading\n") {
-			t.Errorf("%s: %q is not in what was printed:\n%s", name, want, printed.String())
+			t.Errorf("%s: %q is not in the output:\n%s", name, want, printed.String())
 		}
 	}
 }
 
-func TestASummaryAddsUpAllParts(t *testing.T) {
+func TestSummaryAddsUpAllParts(t *testing.T) {
 	t.Chdir(t.TempDir())
 	must := func(want bool, arguments ...string) string {
 		t.Helper()
@@ -144,7 +144,7 @@ func TestASummaryAddsUpAllParts(t *testing.T) {
 	must(false, "step", "absent", "./no-such-program")
 	long := must(false, "step", "long", "sh", "-c", "seq 20; exit 1")
 	if !strings.HasSuffix(long, "\n20\n") {
-		t.Errorf("it does not print all output of a step: %q", long)
+		t.Errorf("the output of a step is incomplete: %q", long)
 	}
 	if err := os.WriteFile("other.json", []byte(`{"Passed": 7, "Skipped": {"old": 2}, "Failed": [{"Name": "pkg TestOne"}]}`), 0o644); err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestASummaryAddsUpAllParts(t *testing.T) {
 		"failed: make check-vm: it ended before it had results: see its output\n" +
 		"skipped 2: old\n7 passed, 6 failed, 2 skipped\n"
 	if got != want {
-		t.Errorf("the summary is\n%s\nnot\n%s", got, want)
+		t.Errorf("the summary is\n%s\nwant\n%s", got, want)
 	}
 	if text, err := os.ReadFile("build/report.txt"); string(text) != want {
 		t.Errorf("build/report.txt has %q: %v", text, err)
@@ -172,12 +172,12 @@ func TestASummaryAddsUpAllParts(t *testing.T) {
 	}
 	for _, file := range []string{"absent.json", "cut.json"} {
 		if got := must(false, "summary", file); !strings.HasPrefix(got, "failed: report: cannot read results") || !strings.HasSuffix(got, "0 passed, 1 failed, 0 skipped\n") {
-			t.Errorf("without %s the summary is %q", file, got)
+			t.Errorf("with the unreadable %s the summary is %q", file, got)
 		}
 	}
 }
 
-func TestAGoTestThatDoesNotRunIsAFailure(t *testing.T) {
+func TestGoTestThatCannotRunIsAFailure(t *testing.T) {
 	o, err := goTest(&bytes.Buffer{}, []string{"-mod=nonsense"})
 	if err != nil || len(o.Failed) != 1 || o.Failed[0].Name != "go test" || len(o.Failed[0].Reason) == 0 {
 		t.Errorf("the outcome is %+v: %v", o, err)

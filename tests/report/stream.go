@@ -18,26 +18,26 @@ import (
 // event is a line of "go test -json" (go doc test2json, go help buildjson).
 type event struct {
 	Action, Package, Test, Output string
-	// ImportPath is that of a build event, FailedBuild the one of the build
-	// that made a package fail.
+	// ImportPath identifies the build of a build event, FailedBuild the build that made a
+	// package fail.
 	ImportPath, FailedBuild string
 	Elapsed                 float64
 }
 
-// test names a test; without a name it is the package itself.
+// test identifies a test, or the package if name is empty.
 type test struct{ pkg, name string }
 
 func (t test) String() string { return strings.TrimSpace(t.pkg + " " + t.name) }
 
-// stream follows the events of go test. It prints a line for each package and
-// the whole output of what fails.
+// stream follows the events of go test. It prints a line for each package, and the whole
+// output of tests and packages that fail.
 type stream struct {
 	outcome.Outcome
 	w       io.Writer
 	output  map[test][]string   // of tests that have not ended
-	running []test              // that have not ended, in the order of their start
+	running []test              // tests that have not ended, in the order of their start
 	builds  map[string][]string // the output of builds, by import path
-	failed  map[string]bool     // packages with a failure that has been recorded
+	failed  map[string]bool     // packages with a recorded failure
 }
 
 func newStream(w io.Writer) *stream {
@@ -88,7 +88,7 @@ func (s *stream) end(t test, e event) {
 		s.failPackage(t, output, e.FailedBuild)
 	case e.Action == "fail":
 		fmt.Fprintf(s.w, "FAIL\t%s\n%s", t, strings.Join(output, ""))
-		// Without output of its own it failed only because one of its subtests did.
+		// A test without output failed only because one of its subtests failed.
 		if why := outcome.Reason(strings.Join(output, "")); len(why) > 0 || !s.failed[t.pkg] {
 			s.fail(t, why)
 		}
@@ -108,8 +108,8 @@ func (s *stream) fail(t test, why []string) {
 	s.Fail(t.String(), why)
 }
 
-// failPackage records a failure that is not one of a test: of the build, of
-// TestMain, or the end of the process in the middle of tests.
+// failPackage records the failure of a package: of its build, of TestMain, or the end of
+// the process before its tests have ended.
 func (s *stream) failPackage(pkg test, output []string, build string) {
 	if build != "" {
 		output = s.builds[build]
@@ -118,8 +118,8 @@ func (s *stream) failPackage(pkg test, output []string, build string) {
 	if build != "" {
 		s.fail(pkg, append([]string{"does not build"}, outcome.Reason(strings.Join(output, ""))...))
 	}
-	// A panic, a timeout or a call of os.Exit ends tests without an event. What
-	// the process printed last was taken for the output of one of them.
+	// A panic, a timeout or a call of os.Exit ends tests without an event. go test has
+	// attributed the last output of the process to one of them.
 	var unfinished []string
 	for _, t := range s.running {
 		if t.pkg != pkg.pkg {
@@ -146,7 +146,7 @@ func (s *stream) failPackage(pkg test, output []string, build string) {
 
 var position = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
 
-// skipReason returns why a test was skipped, in one line.
+// skipReason returns the reason of a skipped test, as one line.
 func skipReason(output []string) string {
 	var why []string
 	for _, line := range outcome.Reason(strings.Join(output, "")) {

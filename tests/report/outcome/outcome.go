@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package outcome holds the results of a run of tests, keeps them in files, and
-// writes the summary that a run ends with.
+// Package outcome has the results of a run of tests, stores them in files, and formats the
+// summary of a run.
 package outcome
 
 import (
@@ -26,11 +26,11 @@ type Failure struct {
 	Reason []string // the first lines of its output
 }
 
-// maxReason bounds the lines of a reason in a summary. The whole output is
-// printed where the test fails.
+// maxReason is the maximum number of lines of a reason. The whole output of a test is
+// printed when it fails.
 const maxReason = 12
 
-// Fail records a failure and shortens its reason.
+// Fail records a failure, with at most maxReason lines of its reason.
 func (o *Outcome) Fail(name string, reason []string) {
 	f := Failure{Name: name, Reason: reason}
 	if more := len(reason) - maxReason; more > 0 {
@@ -58,7 +58,7 @@ func (o *Outcome) Add(other Outcome) {
 	}
 }
 
-// Counts is the line that programs look for.
+// Counts returns the last line of the summary, which scripts search for.
 func (o *Outcome) Counts() string {
 	skipped := 0
 	for _, n := range o.Skipped {
@@ -67,7 +67,7 @@ func (o *Outcome) Counts() string {
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", o.Passed, len(o.Failed), skipped)
 }
 
-// Summary begins with the failures and ends with the counts.
+// Summary returns the failures, then the reasons of skips, then the counts.
 func (o *Outcome) Summary() string {
 	var b strings.Builder
 	for _, f := range o.Failed {
@@ -87,7 +87,7 @@ func (o *Outcome) Summary() string {
 	return b.String()
 }
 
-// Save writes the results to a file.
+// Save writes the results to a file, for Load.
 func (o *Outcome) Save(path string) error {
 	text, err := json.MarshalIndent(o, "", "\t")
 	if err != nil {

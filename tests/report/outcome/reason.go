@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Lines of the test runner itself, and frames that every trace has.
+// ofRunner matches lines of the test runner, ofPanic the beginning of a panic or a race,
+// frame and location the two lines of a stack frame of the runtime or the test runner.
 var (
 	ofRunner = regexp.MustCompile(`^\s*(===|---) |^\s*$|^(FAIL|PASS)$|^(FAIL|ok)\t|^exit status \d+$|^=+$|^# |^fuzz: `)
 	ofPanic  = regexp.MustCompile(`^(panic: |fatal error: |WARNING: DATA RACE)`)
@@ -16,8 +17,8 @@ var (
 	location = regexp.MustCompile(`^\s+/.*\.(go|s):\d+`)
 )
 
-// Reason returns the lines of an output that tell a reader why a test failed:
-// those of a panic or a race if there is one.
+// Reason returns the lines of a test's output that explain its failure. If there is a panic
+// or a race, they begin there.
 func Reason(output string) (lines []string) {
 	all := strings.Split(output, "\n")
 	if i := slices.IndexFunc(all, ofPanic.MatchString); i > 0 {
