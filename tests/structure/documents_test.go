@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// Documents name tests as proof of what they state, and files: each must be there.
+// Documents name tests as proof of their statements, and files: all must exist.
 func TestDocumentsNameExistingTestsAndFiles(t *testing.T) {
-	there := map[string]bool{}
+	exists := map[string]bool{}
 	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	for _, dir := range []string{"bpf", "dbus", "src", "tests"} {
 		err := filepath.WalkDir("../../"+dir, func(path string, _ fs.DirEntry, err error) error {
@@ -24,7 +24,7 @@ func TestDocumentsNameExistingTestsAndFiles(t *testing.T) {
 			}
 			text, err := os.ReadFile(path)
 			for _, m := range declared.FindAllSubmatch(text, -1) {
-				there[string(m[1])] = true
+				exists[string(m[1])] = true
 			}
 			return err
 		})
@@ -42,17 +42,17 @@ func TestDocumentsNameExistingTestsAndFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, name := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(string(text), -1) {
-			if !there[name[1]] {
+			if !exists[name[1]] {
 				t.Errorf("%s names %s, which does not exist", filepath.Base(path), name[1])
 			}
 		}
 		for _, name := range regexp.MustCompile(`-(?:run|fuzz) ((?:Test|Fuzz)\w+)`).FindAllStringSubmatch(string(text), -1) {
-			if !slices.ContainsFunc(slices.Collect(maps.Keys(there)), func(test string) bool { return strings.HasPrefix(test, name[1]) }) {
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(exists)), func(test string) bool { return strings.HasPrefix(test, name[1]) }) {
 				t.Errorf("%s runs %s, which does not exist", filepath.Base(path), name[1])
 			}
 		}
 		if filepath.Base(path) == "instrumenting.md" {
-			continue // which is about the trees of others
+			continue // it describes the trees of other projects
 		}
 		for _, name := range regexp.MustCompile("`((?:bpf|dbus|docs|src|systemd|tests)/[\\w./-]+)`").FindAllStringSubmatch(string(text), -1) {
 			if _, err := os.Stat("../../" + name[1]); err != nil {

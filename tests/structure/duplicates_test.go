@@ -14,13 +14,13 @@ import (
 	"testing"
 )
 
-// maxShared is how many lines two places of production code may have in common:
-// blank lines, comments, imports and lines without a letter do not count, nor does
-// white space.
+// maxShared is the maximum number of consecutive lines that two places of production code
+// may have in common. Blank lines, comments, imports, lines without a letter, and white
+// space are ignored.
 const maxShared = 15
 
-// TestNoTwoPlacesShareManyLines finds code that was copied. Code of the same shape with
-// other names is found by the linter (dupl).
+// TestNoTwoPlacesShareManyLines finds copied code. The linter (dupl) finds code of the same
+// shape with other names.
 func TestNoTwoPlacesShareManyLines(t *testing.T) {
 	texts := map[string]string{}
 	for _, dir := range []string{"bpf", "dbus", "src"} {
@@ -37,14 +37,14 @@ func TestNoTwoPlacesShareManyLines(t *testing.T) {
 		}
 	}
 	if len(texts) < 100 {
-		t.Fatalf("only %d files were found", len(texts))
+		t.Fatalf("found only %d files, want at least 100", len(texts))
 	}
 	for _, pair := range duplicates(texts, maxShared) {
 		t.Error(pair)
 	}
 }
 
-func TestCopiedCodeIsFoundWithAnyPlaceAndIndentation(t *testing.T) {
+func TestCopiedCodeIsFoundAtAnyPositionAndIndentation(t *testing.T) {
 	var short, long strings.Builder
 	for i := range maxShared {
 		fmt.Fprintf(&short, "call(%d, b)\n", i)
@@ -57,17 +57,16 @@ func TestCopiedCodeIsFoundWithAnyPlaceAndIndentation(t *testing.T) {
 		"b.go": "package b\n\n" + long.String() + "other()\n",
 	}
 	if got := duplicates(texts, maxShared); got != nil {
-		t.Errorf("of %d lines: %q", maxShared, got)
+		t.Errorf("%d shared lines are reported: %q", maxShared, got)
 	}
 	texts["b.go"] += "last()\n" + long.String() + "last()\nother()\n"
 	want := []string{"a.go:5 and b.go:66 share 16 lines"}
 	if got := duplicates(texts, maxShared); !slices.Equal(got, want) {
-		t.Errorf("found is %q, want %q", got, want)
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-// production reports whether a file is code that is delivered and was not
-// generated.
+// production reports whether a file is production code and not generated.
 func production(path string) bool {
 	if !slices.Contains([]string{".go", ".c", ".h", ".sh"}, filepath.Ext(path)) || strings.HasSuffix(path, "_bpfel.go") ||
 		regexp.MustCompile(`_test\.go$|/testdata/|/(\w+test|faulty|filler)/`).MatchString(path) {
@@ -77,13 +76,13 @@ func production(path string) bool {
 	return err == nil && !regexp.MustCompile(`(?m)^// Code generated `).Match(text)
 }
 
-// line is a line of a file that counts, without white space around it.
+// line is a significant line of a file, with normalised white space.
 type line struct {
 	text   string
 	number int
 }
 
-// significant returns the lines of a text that count.
+// significant returns the lines of a text that are compared.
 func significant(text string) (lines []line) {
 	letter := regexp.MustCompile(`[A-Za-z]`)
 	skipped := regexp.MustCompile(`^(//|/\*|\*|#|import |package |(\w+ )?"[^"]*"$)`)
@@ -97,8 +96,8 @@ func significant(text string) (lines []line) {
 	return lines
 }
 
-// duplicates returns the pairs of places that share more than most lines.
-func duplicates(texts map[string]string, most int) (pairs []string) {
+// duplicates returns the pairs of places that share more than limit lines.
+func duplicates(texts map[string]string, limit int) (pairs []string) {
 	type place struct {
 		file string
 		at   int // index of the line
@@ -108,21 +107,21 @@ func duplicates(texts map[string]string, most int) (pairs []string) {
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		files[name] = significant(texts[name])
 		lines := files[name]
-		reported := 0 // lines before this index are
-		for at := 0; at+most < len(lines); at++ {
+		reported := 0 // lines before this index are reported
+		for at := 0; at+limit < len(lines); at++ {
 			var window strings.Builder
-			for _, l := range lines[at : at+most+1] {
+			for _, l := range lines[at : at+limit+1] {
 				window.WriteString(l.text + "\n")
 			}
-			first, there := seen[window.String()]
-			if !there {
+			first, found := seen[window.String()]
+			if !found {
 				seen[window.String()] = place{name, at}
 				continue
 			}
-			if at < reported || first.file == name && at-first.at <= most {
+			if at < reported || first.file == name && at-first.at <= limit {
 				continue
 			}
-			n, others := most+1, files[first.file]
+			n, others := limit+1, files[first.file]
 			for at+n < len(lines) && first.at+n < len(others) && lines[at+n].text == others[first.at+n].text {
 				n++
 			}

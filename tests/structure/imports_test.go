@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package structure checks the direction of imports that docs/architecture.md
-// describes. The linter has the rules about other people's modules; this has
-// those about our own packages, and needs nothing but Go.
+// Package structure checks the direction of imports that docs/architecture.md describes.
+// It has the rules for the project's own packages, and requires only Go; the linter has
+// the rules for other modules.
 package structure
 
 import (
@@ -24,7 +24,7 @@ const module = "crypto-auditing/"
 //go:embed imports.txt
 var imports string
 
-// rules returns the packages that each package may import, by imports.txt.
+// rules returns the packages that each package may import, from imports.txt.
 func rules(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
@@ -33,8 +33,8 @@ func rules(t *testing.T) map[string][]string {
 			continue
 		}
 		name, allowed, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if _, twice := all[name]; !ok || twice {
-			t.Fatalf("imports.txt: %q is no rule, or a second one", line)
+		if _, duplicate := all[name]; !ok || duplicate {
+			t.Fatalf("imports.txt: %q is not a rule, or its package has another one", line)
 		}
 		all[name] = strings.Fields(allowed)
 	}
@@ -68,8 +68,7 @@ func packages(t *testing.T) []listed {
 	}
 }
 
-// rule returns the entry for a package: its own, or that of the nearest
-// package above it.
+// rule returns the entry for a package, or else for the nearest package above it.
 func rule(rules map[string][]string, pkg string) (name string, allowed []string, ok bool) {
 	for name = pkg; name != "."; {
 		if allowed, ok = rules[name]; ok {
@@ -87,7 +86,7 @@ func rule(rules map[string][]string, pkg string) (name string, allowed []string,
 func TestImportsPointDown(t *testing.T) {
 	all, rules := packages(t), rules(t)
 	if len(all) < 8 {
-		t.Fatalf("only %d packages were found", len(all))
+		t.Fatalf("found only %d packages, want at least 8", len(all))
 	}
 	for _, p := range all {
 		pkg := strings.TrimPrefix(p.ImportPath, module)
@@ -109,7 +108,7 @@ func TestImportsPointDown(t *testing.T) {
 	}
 }
 
-func TestEveryRuleIsOfAPackage(t *testing.T) {
+func TestEveryRuleNamesAnExistingPackage(t *testing.T) {
 	for name := range rules(t) {
 		if _, err := os.Stat("../../" + name); err != nil {
 			t.Errorf("imports.txt: %v", err)
@@ -117,9 +116,9 @@ func TestEveryRuleIsOfAPackage(t *testing.T) {
 	}
 }
 
-// The document has a line for each package of src/internal and for each directory of
-// the tree, and for none that is gone.
-func TestTheArchitectureListsEveryPackage(t *testing.T) {
+// docs/architecture.md has a line for each package of src/internal and for each directory
+// of the tree. All directories that it lists must exist.
+func TestArchitectureListsEveryPackage(t *testing.T) {
 	text, err := os.ReadFile("../../docs/architecture.md")
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +133,7 @@ func TestTheArchitectureListsEveryPackage(t *testing.T) {
 	}
 	for _, p := range packages(t) {
 		pkg := strings.TrimPrefix(p.ImportPath, module)
-		// What is below a package is described by it.
+		// A package's line also describes the packages below it.
 		if parts := strings.Split(pkg, "/"); len(parts) > 3 {
 			pkg = strings.Join(parts[:3], "/")
 		}
@@ -143,7 +142,7 @@ func TestTheArchitectureListsEveryPackage(t *testing.T) {
 			listed[pkg] = true
 		}
 	}
-	// Of a tarball, "vendor" is the modules of others.
+	// In a tarball, "vendor" has the modules of other projects.
 	unlisted := []string{"build", "LICENSES", "src", "vendor"}
 	entries, err := os.ReadDir("../..")
 	if err != nil {

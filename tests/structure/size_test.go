@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// maxPackage is how many lines of Go a package may have, without tests and generated
-// files: above that it does more than one thing.
+// maxPackage is the maximum number of lines of Go in a package, without tests and generated
+// files. A larger package does more than one thing.
 const maxPackage = 2000
 
 func TestPackagesAreSmall(t *testing.T) {
@@ -29,7 +29,7 @@ func TestPackagesAreSmall(t *testing.T) {
 	}
 	for dir, n := range lines {
 		if n > maxPackage {
-			t.Errorf("%s has %d lines, %d are the most: split it", dir, n, maxPackage)
+			t.Errorf("%s has %d lines, more than %d: split it", dir, n, maxPackage)
 		}
 	}
 }
