@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Reads and checks a log directory by docs/log-format.md alone, with zstd(1).
+"""Reads and checks a log only by its specification, docs/log-format.md, with zstd(1).
 
 usage: readlog.py [-q] DIRECTORY|SEGMENT...   prints one line of JSON per entry,
-{"seq": ..., "group": ...}, byte strings in hex, and a summary on stderr.
-Exit status: 0 sound, 1 something is not as the specification says.
+{"seq": ..., "group": ...}, with byte strings in hex, and a summary on stderr.
+Exit status: 0 if the log is sound, 1 if it violates the specification.
 """
 import hashlib, json, os, re, struct, subprocess, sys
 
@@ -25,7 +25,7 @@ def crc32c(data):
 
 
 def cbor(b, at):
-    """Returns the item at b[at:] and where it ends."""
+    """Returns the item at b[at:] and its end."""
     major, low = b[at] >> 5, b[at] & 31
     at += 1
     size = 1 << low - 24 if low >= 24 else 0
@@ -56,7 +56,7 @@ def bits(kind, text, k, m):
 
 def terms(group):
     if not any(group["context"]):
-        return  # about the log itself
+        return  # a notice about the log itself
     yield from ((kind, group[key]) for kind, key in ((1, "name"), (3, "executable")) if key in group)
     data = [e["Data"] for e in group["events"] if "Data" in e]
     yield from ((2, d["key"]) for d in data)
@@ -89,9 +89,9 @@ class Reader:
             if version != 1 or incompatible:
                 return self.problem(path, at, "written by a newer version")
             if crc32c(data[body:body + packed]) != crc:
-                break  # a whole header, a torn payload
-            behind = at + 148 + filtered
-            chunks.append((at, f, data[at + 148:behind], data[behind:body - 4], data[body:body + packed]))
+                break  # the header is complete, the payload is torn
+            after = at + 148 + filtered
+            chunks.append((at, f, data[at + 148:after], data[after:body - 4], data[body:body + packed]))
             at = body + packed
         if at < len(data) and data[at:at + 4] != b"\x5d\x2a\x4d\x18":
             self.torn += 1
@@ -102,7 +102,7 @@ class Reader:
             yield from self.chunk(path, at, f, filtered, extra, plain[:f[20]])
             plain = plain[f[20]:]
         if plain or not chunks:
-            self.problem(path, 0, "no chunk, or more bytes than the headers say")
+            self.problem(path, 0, "there is no chunk, or the chunks are longer than their headers state")
 
     def chunk(self, path, at, f, filtered, extra, plain):
         flags, kinds, k, store, first, entries, after = f[4], f[7], f[8], f[10], f[12], f[17], f[22]
@@ -113,10 +113,10 @@ class Reader:
                 if before == 0 and chain != hashlib.sha256(store).digest():
                     self.problem(path, at, "the chain does not begin with the store id")
             if (before, chain) != (self.last, self.hash) or first != int(NAME.search(path).group(1), 16):
-                self.problem(path, at, f"begins behind {before}, but {self.last} was the last")
+                self.problem(path, at, f"begins after {before}, but the last entry was {self.last}")
             self.last = first - 1
         if (store, first) != (self.store, self.last + 1):
-            self.problem(path, at, f"sequence {first} follows {self.last}, or another store")
+            self.problem(path, at, f"sequence {first} follows {self.last}, or the store differs")
         end = 0
         for sequence in range(first, first + entries):
             begin = end

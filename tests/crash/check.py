@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""check.py DIRECTORY PROMISED: every line "SEQUENCE NUMBER" of PROMISED is in the
-log once and unchanged, numbers only grow, sequences are dense, and the log
-is sound. Prints the last number. It shares nothing with the writer: it reads by readlog.py."""
+"""check.py DIRECTORY PROMISED: checks that every line "SEQUENCE NUMBER" of PROMISED
+is in the log once and unchanged, that numbers only grow, that sequences have no
+gaps, and that the log is sound. Prints the last number. It reads the log by
+readlog.py and shares no code with the writer."""
 import os, sys
 
 sys.dont_write_bytecode = True
@@ -30,7 +31,7 @@ def main(directory, promised):
             sequence, number = map(int, line.split())
             if found.get(sequence) != number:
                 problems += 1
-                print(f"{sequence} was promised to be {number}, and is {found.get(sequence)}", file=sys.stderr)
+                print(f"entry {sequence} has number {found.get(sequence)}, promised was {number}", file=sys.stderr)
     print(last)
     return 1 if problems + reader.problems else 0
 

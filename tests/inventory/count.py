@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the operations of a log directory, and compares them with the database of
-the inventory. It shares no code with the project: it reads the log by
+"""Counts the operations of a log directory, and compares the counts with the database
+of the inventory. It shares no code with the project: it reads the log by
 docs/log-format.md (readlog.py), and the database by docs/inventory.md.
 
-usage: count.py LOG-DIRECTORY [DATABASE]   prints the counts, or where they differ
-Exit status: 0 equal, 1 not.
+usage: count.py LOG-DIRECTORY [DATABASE]   prints the counts, or the differences
+Exit status: 0 if the counts are equal, 1 if not.
 """
 import collections, os, sqlite3, sys
 
@@ -18,7 +18,7 @@ GROUPS = {
     259: "ffdhe6144", 260: "ffdhe8192", 4587: "SecP256r1MLKEM768", 4588: "X25519MLKEM768", 4589: "SecP384r1MLKEM1024",
 }
 AGREED = ("pk::derive", "pk::encapsulate", "pk::decapsulate")
-# Which contexts may be inside which, where all have one id.
+# Contexts that may be inside an operation if all have the same id.
 HOLDS = {
     "tls::handshake": lambda name: name.startswith(("tls::", "pk::")) and not name.startswith("tls::handshake"),
     "tls::key_exchange": lambda name: name in AGREED + ("pk::generate",),
@@ -49,7 +49,7 @@ class Node:
             parent.inner.append(self)
 
     def around(self):
-        """The nodes around this one that have its id, nearest first."""
+        """Yields the nodes around this one with the same id, nearest first."""
         node = self.parent
         while node and node.id == self.id:
             yield node
@@ -63,7 +63,7 @@ class Node:
 
 
 class Log(readlog.Reader):
-    """Makes trees of the entries of a log."""
+    """Builds trees from the entries of a log."""
 
     def __init__(self):
         super().__init__()
@@ -100,7 +100,7 @@ class Log(readlog.Reader):
         if key == "name":
             if value and not node.name:
                 node.name = value
-                if node.parent and node.parent.id == node.id:  # one id for an operation and its parts
+                if node.parent and node.parent.id == node.id:  # an operation and its parts share an id
                     node.move(next((n for n in node.around() if HOLDS.get(kind(n.name), lambda _: False)(value)), None))
             return
         if key in OF_HANDSHAKE:
