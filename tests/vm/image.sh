@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# image.sh FOLDER: makes the base of the virtual machine in FOLDER, unless it is
-# there: Debian 12 as the tree root, labelled for SELinux, and its own kernel
-# with the first file system it needs. Nothing of the project is in it. The
-# caller made a new mount namespace.
+# image.sh DIRECTORY: makes the base of the virtual machine in DIRECTORY, unless that
+# exists: Debian 12 below root, labelled for SELinux, and its kernel with the initial
+# file system. It contains nothing of the project. The script must run in a new mount
+# namespace.
 #
-# image.sh --key prints what names that base: another script, another base.
-# image.sh --seal FOLDER notes what is in it, and image.sh --check FOLDER fails if
-# anything in it is different from that: a base that was kept may be damaged.
+# image.sh --key prints the name of the base, a hash of this script.
+# image.sh --seal DIRECTORY stores a checksum of the base, and image.sh --check DIRECTORY
+# fails if it differs: a cached base may be damaged.
 set -eu
 
-contents() { # FOLDER
+contents() { # DIRECTORY
 	cd "$1"
 	{
 		find root -printf '%y %m %U %G %p %l\n' | LC_ALL=C sort
@@ -34,19 +34,19 @@ case $1 in
 	exit
 	;;
 esac
-folder=$1
-root=$folder.new/root
-[ -e "$folder" ] && exit 0
-rm -rf --one-file-system "$folder.new"
-mkdir -p "$folder.new"
+directory=$1
+root=$directory.new/root
+[ -e "$directory" ] && exit 0
+rm -rf --one-file-system "$directory.new"
+mkdir -p "$directory.new"
 
-# busybox-static is the program of the first file system, kmod finds the modules
-# for it; selinux-policy-dev builds the project's policy against this policy.
+# busybox-static is the program of the initial file system, kmod finds the modules
+# for it; selinux-policy-dev builds the project's policy for this policy.
 packages=systemd-sysv,dbus,polkitd,libpam-systemd,kmod,procps,busybox-static,zstd,libssl3
 packages=$packages,selinux-basics,selinux-policy-default,selinux-policy-dev,policycoreutils
 packages=$packages,checkpolicy,semodule-utils,auditd
-# The kernel is unpacked and not installed: nothing here wants its first file
-# system or a boot loader.
+# The kernel is unpacked and not installed, since its initial file system and a boot
+# loader are not needed.
 # shellcheck disable=SC2016 # $1 is mmdebstrap's
 mmdebstrap --mode=root --variant=minbase --include=$packages \
 	--aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' \
@@ -58,20 +58,20 @@ mmdebstrap --mode=root --variant=minbase --include=$packages \
 		dpkg-deb -x *.deb ."' \
 	bookworm "$root"
 mv "$root"/boot/kernel/lib/modules "$root/usr/lib/modules"
-mv "$root"/boot/kernel/boot/vmlinuz-* "$folder.new/vmlinuz"
+mv "$root"/boot/kernel/boot/vmlinuz-* "$directory.new/vmlinuz"
 rm -r "$root/boot/kernel"
 version=$(ls "$root/usr/lib/modules")
 chroot "$root" depmod "$version"
 
-echo "I: making the first file system..."
-# The first file system loads the modules for disk and file system, in the order
-# of their dependencies, and gives way to the real one.
-first=$folder.new/first
+echo "I: making the initial file system..."
+# The initial file system loads the modules for disk and file system, in the order of
+# their dependencies, and switches to the root file system.
+first=$directory.new/first
 mkdir -p "$first/dev" "$first/proc" "$first/root"
 cp "$root/bin/busybox" "$first/busybox"
 number=100
 for module in virtio_pci virtio_blk ext4; do
-	# Dependencies that several have are loaded once.
+	# Shared dependencies are loaded once.
 	for file in $(chroot "$root" modprobe -S "$version" --show-depends $module | sed -n 's/^insmod \([^ ]*\).*/\1/p'); do
 		name=$(basename "$file")
 		ls "$first"/*-"$name" >/dev/null 2>&1 && continue
@@ -90,17 +90,17 @@ done
 exec /busybox switch_root /root /lib/systemd/systemd
 END
 chmod +x "$first/init"
-(cd "$first" && find . | cpio --quiet -o -H newc) | gzip -1 >"$folder.new/initrd"
+(cd "$first" && find . | cpio --quiet -o -H newc) | gzip -1 >"$directory.new/initrd"
 rm -r "$first"
 
-# What the machine is.
+# The configuration of the machine.
 echo machine >"$root/etc/hostname"
 echo '127.0.0.1 localhost machine' >"$root/etc/hosts"
 : >"$root/etc/fstab"
 rm -f "$root/etc/resolv.conf"
 : >"$root/etc/machine-id"
 mkdir -p "$root/var/log/journal"
-# Emulated hardware is slow: nothing starts that has no business here.
+# Emulated hardware is slow: units that the tests do not need are masked.
 for unit in getty.target getty-static.service selinux-autorelabel-mark.service \
 	systemd-timesyncd.service systemd-udev-trigger.service systemd-pstore.service systemd-networkd.service \
 	systemd-binfmt.service systemd-update-utmp.service \
@@ -113,9 +113,9 @@ SELINUXTYPE=default
 SETLOCALDEFS=0
 END
 echo "I: labelling files..."
-# It wants /proc, and passes over whole file systems where that is the host's.
+# setfiles needs /proc, and skips whole file systems if it is the host's.
 mount -t proc proc "$root/proc"
 chroot "$root" setfiles -F /etc/selinux/default/contexts/files/file_contexts /
 umount "$root/proc"
-"$0" --seal "$folder.new"
-mv "$folder.new" "$folder"
+"$0" --seal "$directory.new"
+mv "$directory.new" "$directory"

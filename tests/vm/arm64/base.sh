@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# base.sh SUITE KERNEL FOLDER: makes the base of the arm64 machine in FOLDER: packages of a
-# suite of Debian, unpacked (root), the kernel, and a first file system (initrd) with what
-# the tests need of root. Nothing of arm64 is executed.
+# base.sh SUITE KERNEL DIRECTORY: makes the base of the arm64 machine in DIRECTORY: unpacked
+# packages of a suite of Debian (root), the kernel, and an initial file system (initrd) with
+# the files of root that the tests need. It executes no program for arm64.
 set -eu
-suite=$1 kernel=$2 folder=$3
-new=$folder.new
+suite=$1 kernel=$2 directory=$3
+new=$directory.new
 rm -rf "$new"
 mkdir -p "$new"
 mmdebstrap --mode=root --variant=extract --architectures=arm64 --skip=check/qemu \
@@ -16,7 +16,7 @@ root=$new/root
 gunzip -c "$root"/boot/vmlinuz-* >"$new/kernel" 2>/dev/null || cp "$root"/boot/vmlinuz-* "$new/kernel"
 rm -r "$root"/boot "$root"/usr/share "$root"/usr/lib/modules "$root"/lib/modules 2>/dev/null || :
 
-# What the first file system has, merged into /usr.
+# The contents of the initial file system, merged into /usr.
 first=$new/first
 libraries=usr/lib/aarch64-linux-gnu
 mkdir -p "$first/usr/bin" "$first/usr/sbin" "$first/$libraries" "$first/etc/ssl" "$first/usr/lib/ssl"
@@ -31,7 +31,7 @@ file() { # PATH-BELOW-USR
 	exit 1
 }
 file bin/busybox
-# A program of its own, which a test expects.
+# A test needs expr as a program, not as a part of busybox.
 file bin/expr
 file bin/openssl
 file bin/curl
@@ -52,4 +52,4 @@ echo '127.0.0.1 localhost' >"$first/etc/hosts"
 printf '/usr/local/lib\n/usr/lib/aarch64-linux-gnu\n/lib/aarch64-linux-gnu\n' >"$first/etc/ld.so.conf"
 (cd "$first" && find . | cpio --quiet -o -H newc -R 0:0) >"$new/initrd"
 rm -r "$first"
-mv "$new" "$folder"
+mv "$new" "$directory"
