@@ -18,8 +18,8 @@ import (
 	throwaway "crypto-auditing/tests/machine"
 )
 
-// the is the machine of all tests. It is set once, before the tests run.
-var the struct {
+// shared has the machine of all tests. It is set once, before the tests run.
+var shared struct {
 	machine *machine
 	// installed are the paths of all files that meson installed.
 	installed []string
@@ -36,16 +36,16 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	// The kernel kills the machine when this thread ends, even if the tests crash.
 	runtime.LockOSThread()
-	if the.missing = throwaway.Missing(); the.missing == "" {
+	if shared.missing = throwaway.Missing(); shared.missing == "" {
 		directory, err := os.MkdirTemp("", "crau-systemd-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		defer os.RemoveAll(directory)
-		the.err = setUp(directory)
-		if the.machine != nil {
-			defer the.machine.booted.PowerOff()
+		shared.err = setUp(directory)
+		if shared.machine != nil {
+			defer shared.machine.booted.PowerOff()
 		}
 	}
 	return m.Run()
@@ -61,7 +61,7 @@ func setUp(directory string) error {
 	}
 	err = filepath.WalkDir(stage, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
-			the.installed = append(the.installed, strings.TrimPrefix(path, stage))
+			shared.installed = append(shared.installed, strings.TrimPrefix(path, stage))
 		}
 		return err
 	})
@@ -76,7 +76,7 @@ func setUp(directory string) error {
 	if err != nil {
 		return err
 	}
-	the.machine = &machine{booted}
+	shared.machine = &machine{booted}
 	return nil
 }
 
@@ -84,11 +84,11 @@ func setUp(directory string) error {
 // a machine, and fails it otherwise.
 func needMachine(t *testing.T) *machine {
 	t.Helper()
-	if the.missing != "" {
-		t.Skip(the.missing)
+	if shared.missing != "" {
+		t.Skip(shared.missing)
 	}
-	if the.err != nil {
-		t.Fatal(the.err)
+	if shared.err != nil {
+		t.Fatal(shared.err)
 	}
-	return the.machine
+	return shared.machine
 }

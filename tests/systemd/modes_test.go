@@ -113,9 +113,9 @@ func TestFilesHaveTheExpectedOwners(t *testing.T) {
 			t.Errorf("%s (%s) is not in the table of docs/security.md", file, got)
 		}
 	}
-	_, accesses = a.listing(t, append(slices.Clone(the.installed), "-maxdepth", "0")...)
-	if len(accesses) != len(the.installed) {
-		t.Errorf("found %d of %d installed files", len(accesses), len(the.installed))
+	_, accesses = a.listing(t, append(slices.Clone(shared.installed), "-maxdepth", "0")...)
+	if len(accesses) != len(shared.installed) {
+		t.Errorf("found %d of %d installed files", len(accesses), len(shared.installed))
 	}
 	for file, got := range accesses {
 		row, ok := rowOf(table, file)

@@ -18,7 +18,7 @@ root=$new/package/root
 version=$(ls "$root/lib/modules")
 depmod -b "$root" "$version"
 
-# The first file system is the base's, with other modules.
+# The initial file system is that of the base, with other modules.
 (cd "$new/first" && gzip -dc "$base/initrd" | cpio --quiet -id && rm ./*.ko)
 number=100
 for module in virtio_pci virtio_blk ext4; do

@@ -28,7 +28,7 @@ func TestAKilledAgentIsRestartedAndTheLogContinues(t *testing.T) {
 }
 
 func TestACleanStopWritesAllProbedEvents(t *testing.T) {
-	// The window is longer than what follows takes.
+	// The window is longer than the rest of the test.
 	a := running(t)
 	before, start := readStatus(t), flush(t)
 	reload(t, both()+"coalesce_window = \"1m\"\n")
