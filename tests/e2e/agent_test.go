@@ -200,7 +200,7 @@ type number struct{ hits, events uint64 }
 
 func (n *number) add(m number) { n.hits += m.hits; n.events += m.events }
 
-// totals is what an agent logs when it stops.
+// totals has the counts that an agent logs when it stops.
 type totals struct {
 	recorded number
 	lost     map[place]number
@@ -214,7 +214,7 @@ func (s *totals) sum() (n number) {
 	return n
 }
 
-// totals reads what the agent logged when it stopped.
+// totals reads the totals that the agent logged when it stopped.
 func (a *agent) totals(t *testing.T) totals {
 	t.Helper()
 	s := totals{lost: map[place]number{}}
@@ -237,7 +237,7 @@ func (a *agent) totals(t *testing.T) totals {
 		}
 	}
 	if !stopped {
-		t.Fatal("the agent did not log what it recorded")
+		t.Fatal("the agent did not log its totals")
 	}
 	return s
 }
@@ -246,16 +246,16 @@ func (a *agent) totals(t *testing.T) totals {
 func fields(line string) map[string]string {
 	found := map[string]string{}
 	for line = strings.TrimSpace(line); line != ""; line = strings.TrimLeft(line, " ") {
-		key, rest, ok := strings.Cut(line, "=")
+		key, tail, ok := strings.Cut(line, "=")
 		if !ok {
 			break
 		}
-		quoted, err := strconv.QuotedPrefix(rest)
+		value, err := strconv.QuotedPrefix(tail)
 		if err != nil {
-			quoted, _, _ = strings.Cut(rest, " ")
+			value, _, _ = strings.Cut(tail, " ")
 		}
-		found[key], line = quoted, rest[len(quoted):]
-		if text, err := strconv.Unquote(quoted); err == nil {
+		found[key], line = value, tail[len(value):]
+		if text, err := strconv.Unquote(value); err == nil {
 			found[key] = text
 		}
 	}
@@ -321,9 +321,9 @@ func (a *agent) switches(t *testing.T) (n uint64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, rest, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:")
+		_, count, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:")
 		var switches uint64
-		if _, err := fmt.Sscan(rest, &switches); err != nil {
+		if _, err := fmt.Sscan(count, &switches); err != nil {
 			t.Fatalf("%s has no context switches: %v", file, err)
 		}
 		n += switches

@@ -120,7 +120,7 @@ func TestALibraryReplacedThroughASymlinkIsRecorded(t *testing.T) {
 	cases := map[string]struct {
 		// The links, each to the next; the last is the file.
 		links []string
-		// replaced is what is replaced, by a file or by a link to it.
+		// replaced is the index of the replaced link, or of the file.
 		replaced int
 	}{
 		"the file, in the same directory":  {[]string{"lib/libx.so.1", "lib/libx.so.1.0"}, 1},

@@ -20,8 +20,8 @@ import (
 // patience bounds each wait of a test. Everything is expected to be much faster.
 const patience = 60 * time.Second
 
-// built are the programs under test and the publishers. It is set once, before
-// the tests run.
+// built has the directories of the programs under test and of the publishers. It is set
+// once, before the tests run.
 var built struct {
 	// root is the directory of the project; bin has the programs, publishers the
 	// publishers.
@@ -92,7 +92,7 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain for %s", patience, what)
+			t.Fatalf("timed out after %v waiting for %s", patience, what)
 		}
 	}
 }

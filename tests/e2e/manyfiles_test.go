@@ -79,9 +79,9 @@ func (a *agent) peak(t *testing.T) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(status), "\nVmHWM:")
+	_, size, _ := strings.Cut(string(status), "\nVmHWM:")
 	var kilobytes uint64
-	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+	if _, err := fmt.Sscan(size, &kilobytes); err != nil {
 		t.Fatalf("the kernel does not report the peak memory of the agent: %v", err)
 	}
 	return kilobytes << 10

@@ -176,14 +176,14 @@ func pattern(line string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString(`^\s*`)
 	for line = strings.TrimSpace(line); line != ""; {
-		if rest, ok := strings.CutPrefix(line, "…"); ok {
+		if tail, ok := strings.CutPrefix(line, "…"); ok {
 			b.WriteString(".*")
-			line = rest
+			line = tail
 			continue
 		}
-		if rest := strings.TrimLeft(line, " "); rest != line {
+		if tail := strings.TrimLeft(line, " "); tail != line {
 			b.WriteString(`\s+`)
-			line = rest
+			line = tail
 			continue
 		}
 		// A number inside a word must not be mistaken for one that may vary.

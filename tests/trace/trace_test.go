@@ -150,7 +150,7 @@ func sshServer(t *testing.T) (number string) {
 		t.Fatal(err)
 	}
 	background(t, "/usr/sbin/sshd", "-D", "-e", "-f", configuration)
-	waitFor(t, "sshd listened", func() bool {
+	waitFor(t, "sshd to listen", func() bool {
 		return exec.Command("sh", "-c", "exec 3<>/dev/tcp/127.0.0.1/"+number).Run() == nil || exec.Command("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/"+number).Run() == nil
 	})
 	return number
@@ -274,7 +274,7 @@ func TestALibraryThatIsLoadedLaterIsAttachedWhileTheProgramRuns(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "an operation was recorded", func() bool {
+	waitFor(t, "an operation to be recorded", func() bool {
 		_, _ = in.Write([]byte("run 1\n"))
 		return len(read(t, file)) > 0
 	})
@@ -305,7 +305,7 @@ func TestALibraryInAnotherMountNamespaceIsAttached(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "an operation was recorded", func() bool {
+	waitFor(t, "an operation to be recorded", func() bool {
 		_, _ = in.Write([]byte("run 1\n"))
 		return len(read(t, file)) > 0
 	})
@@ -373,7 +373,7 @@ func TestTraceAndAgentRecordTheSameHandshake(t *testing.T) {
 	if r.status != 0 || len(r.by("beside")) != 1 {
 		t.Errorf("status %d, the traced operations are %+v\n%s", r.status, r.operations, r.stderr)
 	}
-	waitFor(t, "the agent recorded the handshake", func() bool {
+	waitFor(t, "the agent to record the handshake", func() bool {
 		out, _ := exec.Command(filepath.Join(bin, "crauctl"), "query", "--directory", log, "--count", "--executable", "beside").Output()
 		return strings.TrimSpace(string(out)) == "1"
 	})
@@ -455,7 +455,7 @@ func TestARunningProcessIsTracedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 	ready := filepath.Join(t.TempDir(), "ready")
 	shell, in := background(t, "sh", "-c", "sh -c ': >"+ready+"; while read x; do "+client+" >/dev/null; done'; exit 0")
 	// Both shells run before trace is started.
-	waitFor(t, "the shells ran", func() bool {
+	waitFor(t, "the shells to run", func() bool {
 		_, err := os.Stat(ready)
 		return err == nil
 	})
@@ -469,7 +469,7 @@ func TestARunningProcessIsTracedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "an operation was recorded", func() bool {
+			waitFor(t, "an operation to be recorded", func() bool {
 				_, _ = in.Write([]byte("\n"))
 				return len(read(t, file)) > 0
 			})
@@ -568,7 +568,7 @@ func TestACommandOutlivesATraceThatIsKilled(t *testing.T) {
 	if _, err := in.Write([]byte("\n")); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the command continued", func() bool {
+	waitFor(t, "the command to continue", func() bool {
 		_, err := os.Stat(done)
 		return err == nil
 	})
