@@ -18,7 +18,7 @@ func session13() numbers {
 	}
 }
 
-func TestTheEnumerationsOfGnuTLSAreRegisteredValues(t *testing.T) {
+func TestEnumerationsOfGnuTLSBecomeRegisteredValues(t *testing.T) {
 	builtin, err := schema.Builtin()
 	if err != nil {
 		t.Fatal(err)
@@ -29,15 +29,15 @@ func TestTheEnumerationsOfGnuTLSAreRegisteredValues(t *testing.T) {
 		n    numbers
 		want values
 	}{
-		"client":             {Completed, session13(), values{version: 0x304, suite: 0x1302, group: 29, peer: 0x403, signed: true}},
-		"server":             {Completed, session13().with(numbers{layout.Server: 1, layout.ClientScheme: 40}), values{server: true, version: 0x304, suite: 0x1302, group: 29, own: 0x403, peer: 0x804, signed: true}},
-		"X448":               {Completed, session13().with(numbers{layout.Group: 20}), values{version: 0x304, suite: 0x1302, group: 30, peer: 0x403, signed: true}},
-		"FFDHE8192":          {Completed, session13().with(numbers{layout.Group: 259}), values{version: 0x304, suite: 0x1302, group: 260, peer: 0x403, signed: true}},
-		"FFDHE6144":          {Completed, session13().with(numbers{layout.Group: 260}), values{version: 0x304, suite: 0x1302, group: 259, peer: 0x403, signed: true}},
-		"a group of a later": {Completed, session13().with(numbers{layout.Group: 512}), values{version: 0x304, suite: 0x1302, peer: 0x403, signed: true}},
-		"RSA-PSS":            {Completed, session13().with(numbers{layout.ServerScheme: 34}), values{version: 0x304, suite: 0x1302, group: 29, peer: 0x80b, signed: true}},
-		"no group yet":       {Completed, session13().without(layout.Group, layout.ServerScheme), values{version: 0x304, suite: 0x1302, signed: true}},
-		// What is there may be an earlier handshake's.
+		"client":        {Completed, session13(), values{version: 0x304, suite: 0x1302, group: 29, peer: 0x403, signed: true}},
+		"server":        {Completed, session13().with(numbers{layout.Server: 1, layout.ClientScheme: 40}), values{server: true, version: 0x304, suite: 0x1302, group: 29, own: 0x403, peer: 0x804, signed: true}},
+		"X448":          {Completed, session13().with(numbers{layout.Group: 20}), values{version: 0x304, suite: 0x1302, group: 30, peer: 0x403, signed: true}},
+		"FFDHE8192":     {Completed, session13().with(numbers{layout.Group: 259}), values{version: 0x304, suite: 0x1302, group: 260, peer: 0x403, signed: true}},
+		"FFDHE6144":     {Completed, session13().with(numbers{layout.Group: 260}), values{version: 0x304, suite: 0x1302, group: 259, peer: 0x403, signed: true}},
+		"a later group": {Completed, session13().with(numbers{layout.Group: 512}), values{version: 0x304, suite: 0x1302, peer: 0x403, signed: true}},
+		"RSA-PSS":       {Completed, session13().with(numbers{layout.ServerScheme: 34}), values{version: 0x304, suite: 0x1302, group: 29, peer: 0x80b, signed: true}},
+		"no group yet":  {Completed, session13().without(layout.Group, layout.ServerScheme), values{version: 0x304, suite: 0x1302, signed: true}},
+		// Groups and schemes may be left from an earlier handshake.
 		"TLS 1.2":  {Completed, session13().with(numbers{layout.Version: 4, layout.CipherSuite: 0x2cc0}), values{version: 0x303, suite: 0xc02c}},
 		"DTLS 1.2": {Completed, session13().with(numbers{layout.Version: 202, layout.CipherSuite: 0x2cc0}), values{version: 0xfefd, suite: 0xc02c}},
 		"failed":   {Failed, session13(), values{}},
@@ -54,7 +54,7 @@ func TestTheEnumerationsOfGnuTLSAreRegisteredValues(t *testing.T) {
 		"version":                session13().with(numbers{layout.Version: 0x304}),
 		"no version":             session13().without(layout.Version),
 		"suite":                  session13().with(numbers{layout.CipherSuite: 0xfefe}),
-		"suite of another":       session13().with(numbers{layout.CipherSuite: 0x2cc0}),
+		"suite of TLS 1.2 in 13": session13().with(numbers{layout.CipherSuite: 0x2cc0}),
 		"group":                  session13().with(numbers{layout.Group: 0x7f001234}),
 		"scheme of the server":   session13().with(numbers{layout.ServerScheme: 0x7f001234}),
 		"scheme of the client":   session13().with(numbers{layout.ClientScheme: 0x7f001234}),

@@ -38,7 +38,7 @@ func library() *layout.Library {
 	}
 }
 
-func TestAPlanHasTheSitesOfWholeLayers(t *testing.T) {
+func TestAPlanHasTheSitesOfCompleteLayers(t *testing.T) {
 	p, err := planOf(library())
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func TestAPlanHasTheSitesOfWholeLayers(t *testing.T) {
 		t.Errorf("ECDSA_verify is %+v", c)
 	}
 	if c := p.Calls.Chains[uint8(layout.ServerRandom)]; c.Width != randomBytes {
-		t.Errorf("the random is read by %+v", c)
+		t.Errorf("the server random has the chain %+v", c)
 	}
 	half := library()
 	half.PublicKey = false
@@ -62,7 +62,7 @@ func TestAPlanHasTheSitesOfWholeLayers(t *testing.T) {
 	}
 }
 
-func TestALibraryThatCannotBeRecordedIsRefusedByName(t *testing.T) {
+func TestALibraryWithoutLayersIsRefusedWithTheReason(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*layout.Library)
 		want   string
@@ -78,7 +78,7 @@ func TestALibraryThatCannotBeRecordedIsRefusedByName(t *testing.T) {
 			_, err := planOf(l)
 			var none *capture.NoSitesError
 			if !errors.As(err, &none) || !strings.Contains(err.Error(), c.want) || !none.Limited() {
-				t.Errorf("the error is %v, want a NoSitesError with %q, which is no defect", err, c.want)
+				t.Errorf("the error is %v, want a limited NoSitesError with %q", err, c.want)
 			}
 		})
 	}
@@ -99,7 +99,7 @@ func stock(t *testing.T, name string) []byte {
 	return b
 }
 
-func TestTheStockGnuTLSIsPlannedWithItsKeysAndTheResultOfItsHandshake(t *testing.T) {
+func TestThePlanOfStockGnuTLSHasKeysAndHandshakeResults(t *testing.T) {
 	b := stock(t, "libgnutls.so.30")
 	p, err := New().Capture().Plan(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
@@ -123,7 +123,7 @@ func TestTheStockGnuTLSIsPlannedWithItsKeysAndTheResultOfItsHandshake(t *testing
 	if ends == 0 || results == 0 {
 		t.Errorf("%d of %d ends of the handshake have a result: %+v", results, ends, p.Sites)
 	}
-	// What is refused is no defect.
+	// All refused sites are known limits.
 	for _, err := range p.Errors {
 		var limit *capture.LimitError
 		if !errors.As(err, &limit) {
@@ -151,7 +151,7 @@ func TestALibraryInQuarantineHasNoPlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.Refuse(p.BuildID, "a value cannot be"); err == nil {
-		t.Fatal("it is not in quarantine")
+		t.Fatal("the library is not in quarantine")
 	}
 	var q *QuarantineError
 	if _, err := s.Capture().Plan(bytes.NewReader(b), int64(len(b))); !errors.As(err, &q) {

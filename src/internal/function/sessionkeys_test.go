@@ -9,14 +9,14 @@ import (
 	"crypto-auditing/src/internal/layout"
 )
 
-// sha256Info and sha1Info are the beginnings of the DigestInfo of these digests, as package
-// crypto/rsa and RFC 8017 have them.
+// sha256Info and sha1Info are the beginnings of the DigestInfo of these digests, from package
+// crypto/rsa and RFC 8017.
 const (
 	sha256Info = "\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20"
 	sha1Info   = "\x30\x21\x30\x09\x06\x05\x2b\x0e\x03\x02\x1a\x05\x00\x04\x14"
 )
 
-// session is an operation of GnuTLS with a key.
+// session returns an operation of GnuTLS with a key.
 func session(o layout.Operation, algorithm uint32, n numbers) *Call {
 	return &Call{
 		Kind: KeyOperation, Operation: o, Time: 15, Task: 7<<32 | 8, Executable: "certtool", BuildID: sslID, Value: n.value,
@@ -24,7 +24,7 @@ func session(o layout.Operation, algorithm uint32, n numbers) *Call {
 	}
 }
 
-// over adds the signed data, of which the first bytes were read.
+// over adds the first bytes and the length of the signed data.
 func over(c *Call, first string, length uint32) *Call {
 	c.Data, c.Input = []byte(first+"\xfe"), length
 	return c
@@ -36,10 +36,10 @@ func generated(algorithm, number uint32) *Call {
 	return c
 }
 
-func TestOperationsOfGnuTLSHaveTheNamesOfItsNumbers(t *testing.T) {
+func TestNumbersOfGnuTLSBecomeNames(t *testing.T) {
 	rsa := numbers{layout.ParametersModulusWords: 32, layout.ParametersCurve: 0}
 	pss := rsa.with(numbers{layout.PSSDigest: 7})
-	// The first parameter of an elliptic curve is no modulus.
+	// The first parameter of an elliptic curve is not a modulus.
 	ec := numbers{layout.ParametersCurve: 2, layout.ParametersModulusWords: 4, layout.DSADigest: 3}
 	for name, c := range map[string]struct {
 		call *Call
@@ -54,14 +54,14 @@ func TestOperationsOfGnuTLSHaveTheNamesOfItsNumbers(t *testing.T) {
 		"ECDSA":                       {over(session(layout.Sign, 4, ec), "", 20), "pk::sign algorithm=EC/ECDSA curve=SECP256R1 bits=0x100 hash=SHA1"},
 		"ECDSA of another length":     {over(session(layout.Sign, 4, ec), "", 32), "pk::sign algorithm=EC/ECDSA curve=SECP256R1 bits=0x100"},
 		"ECDSA verified":              {over(session(layout.Verify, 4, ec.with(numbers{layout.SignatureNumber: 14})), "", 32), "pk::verify algorithm=EC/ECDSA curve=SECP256R1 bits=0x100 hash=SHA256"},
-		"ECDSA, not known by what":    {over(session(layout.Verify, 4, ec), "", 20), "pk::verify algorithm=EC/ECDSA curve=SECP256R1 bits=0x100"},
+		"ECDSA with an unknown hash":  {over(session(layout.Verify, 4, ec), "", 20), "pk::verify algorithm=EC/ECDSA curve=SECP256R1 bits=0x100"},
 		"a curve of a later version":  {over(session(layout.Verify, 4, ec.with(numbers{layout.ParametersCurve: 99})), "", 20), "pk::verify algorithm=EC/ECDSA"},
 		"Ed25519":                     {over(session(layout.Sign, 7, ec), "", 32), "pk::sign algorithm=EdDSA (Ed25519)"},
 		"DSA":                         {over(session(layout.Verify, 2, rsa.with(numbers{layout.SignatureNumber: 11})), "", 32), "pk::verify algorithm=DSA hash=SHA256"},
 		"an algorithm of a later one": {session(layout.Decrypt, 777, nil), "pk::decrypt"},
 		"decryption":                  {session(layout.Decrypt, 1, rsa), "pk::decrypt algorithm=RSA bits=0x800"},
-		"a curve is asked for":        {generated(4, 3), "pk::generate algorithm=EC/ECDSA curve=SECP384R1 bits=0x180"},
-		"a size is asked for":         {generated(1, 3072), "pk::generate algorithm=RSA bits=0xc00"},
+		"a requested curve":           {generated(4, 3), "pk::generate algorithm=EC/ECDSA curve=SECP384R1 bits=0x180"},
+		"a requested size":            {generated(1, 3072), "pk::generate algorithm=RSA bits=0xc00"},
 		"X25519":                      {generated(5, 6), "pk::generate algorithm=ECDH (X25519)"},
 		"finite field":                {generated(3, 276), "pk::generate algorithm=DH"},
 		"an impossible curve":         {generated(4, 70000), "pk::generate algorithm=EC/ECDSA"},
@@ -73,28 +73,28 @@ func TestOperationsOfGnuTLSHaveTheNamesOfItsNumbers(t *testing.T) {
 				t.Errorf("the operation is %q, want %q", got, c.want)
 			}
 			if len(quarantined) > 0 || source.Standing(sslID).Refused > 0 {
-				t.Errorf("the library is not trusted: %q", quarantined)
+				t.Errorf("the library is in quarantine or has refused values: %q", quarantined)
 			}
 		})
 	}
 }
 
-func TestAnImpossibleNumberOfGnuTLSPutsItIntoQuarantine(t *testing.T) {
+func TestAnImpossibleNumberQuarantinesGnuTLS(t *testing.T) {
 	rsa := numbers{layout.ParametersModulusWords: 32}
 	for name, call := range map[string]*Call{
-		"algorithm":             session(layout.Sign, 0x7f0012, rsa),
-		"no algorithm":          session(layout.Sign, 0, rsa),
-		"curve":                 session(layout.Derive, 4, numbers{layout.ParametersCurve: 0x7f0012}),
-		"digest of RSA-PSS":     over(session(layout.Verify, 6, rsa.with(numbers{layout.PSSDigest: 0x7f0012})), "", 32),
-		"digest of ECDSA":       over(session(layout.Sign, 4, numbers{layout.ParametersCurve: 2, layout.DSADigest: 0x7f0012}), "", 32),
-		"signature":             over(session(layout.Verify, 4, numbers{layout.ParametersCurve: 2, layout.SignatureNumber: 0x7f0012}), "", 32),
-		"digest of another one": over(session(layout.Verify, 1, rsa.with(numbers{layout.SignatureNumber: 1})), sha256Info, 51),
-		"RSA-PSS of another":    over(session(layout.Verify, 6, rsa.with(numbers{layout.PSSDigest: 6, layout.SignatureNumber: 33})), "", 32),
+		"algorithm":                   session(layout.Sign, 0x7f0012, rsa),
+		"no algorithm":                session(layout.Sign, 0, rsa),
+		"curve":                       session(layout.Derive, 4, numbers{layout.ParametersCurve: 0x7f0012}),
+		"digest of RSA-PSS":           over(session(layout.Verify, 6, rsa.with(numbers{layout.PSSDigest: 0x7f0012})), "", 32),
+		"digest of ECDSA":             over(session(layout.Sign, 4, numbers{layout.ParametersCurve: 2, layout.DSADigest: 0x7f0012}), "", 32),
+		"signature":                   over(session(layout.Verify, 4, numbers{layout.ParametersCurve: 2, layout.SignatureNumber: 0x7f0012}), "", 32),
+		"digest of another algorithm": over(session(layout.Verify, 1, rsa.with(numbers{layout.SignatureNumber: 1})), sha256Info, 51),
+		"RSA-PSS of another digest":   over(session(layout.Verify, 6, rsa.with(numbers{layout.PSSDigest: 6, layout.SignatureNumber: 33})), "", 32),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, source, got, quarantined := tracked(t, call, over(session(layout.Sign, 1, rsa), sha256Info, 51))
 			if got != "" || len(quarantined) != 1 || source.Standing(sslID).Quarantine == nil {
-				t.Errorf("recorded is %q, quarantine: %q, %v", got, quarantined, source.Standing(sslID).Quarantine)
+				t.Errorf("recorded %q, quarantine: %q, %v", got, quarantined, source.Standing(sslID).Quarantine)
 			}
 		})
 	}

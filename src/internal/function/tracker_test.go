@@ -16,7 +16,7 @@ import (
 // numbers are the values of a call.
 type numbers map[layout.ValueID]uint32
 
-// with returns the values with others in place of some.
+// with returns the values with some replaced.
 func (n numbers) with(other numbers) numbers {
 	n = maps.Clone(n)
 	maps.Copy(n, other)
@@ -40,7 +40,7 @@ func client13() numbers {
 	}
 }
 
-// server12 is one of a server of TLS 1.2.
+// server12 is a full TLS 1.2 handshake of a server.
 func server12() numbers {
 	return numbers{
 		layout.Version: 0x303, layout.Server: 1, layout.CipherSuite: 0x0300c02f, layout.Group: 0, layout.SessionGroup: 0x17,
@@ -68,7 +68,7 @@ func key(o layout.Operation, kind string, n numbers) *Call {
 	}
 }
 
-// inside makes a call one of the handshake, and of a chain.
+// inside makes a call part of the handshake and of a certificate chain.
 func inside(c *Call, chain uint32) *Call {
 	c.Connection, c.Chain = 5, chain
 	return c
@@ -79,7 +79,7 @@ func chain(number, state uint32) *Call {
 	return &Call{Kind: Chain, Chain: number, Connection: 5, Task: 7<<32 | 8, Executable: "curl", BuildID: cryptoID, Value: n.value}
 }
 
-// tracked gives calls to a tracker and returns it with what it made of them.
+// tracked passes calls to a tracker, and returns the resulting operations as text.
 func tracked(t *testing.T, calls ...*Call) (tracker *Tracker, source *Source, operations string, quarantined []string) {
 	t.Helper()
 	registry, err := schema.Builtin()
@@ -154,7 +154,7 @@ func TestCallsBecomeOperations(t *testing.T) {
 			    pk::sign algorithm=EC/ECDSA curve=SECP256R1 bits=0x100 hash=SHA256
 			`,
 		},
-		"a server's own chain is not the peer's": {
+		"a server's own chain is not its peer's": {
 			[]*Call{chain(1, 23), inside(verify(), 1), inside(sign(), 0), end(Completed, server12())}, `
 			tls::handshake role=server protocol_version=0x303 ciphersuite=0xc02f resumed=0x0 result=completed
 			  tls::key_exchange group=0x17
@@ -168,12 +168,12 @@ func TestCallsBecomeOperations(t *testing.T) {
 			tls::handshake role=server protocol_version=0x303 ciphersuite=0x9c resumed=0x0 result=completed
 			`,
 		},
-		"a resumed session has no group of its own in TLS 1.2": {
+		"a resumed session has no group in TLS 1.2": {
 			[]*Call{end(Completed, server12().with(numbers{layout.Resumed: 1}))}, `
 			tls::handshake role=server protocol_version=0x303 ciphersuite=0xc02f resumed=0x1 result=completed
 			`,
 		},
-		"a group of a provider is not one of TLS": {
+		"a group of a provider is not a group of TLS": {
 			[]*Call{end(Completed, server12().with(numbers{layout.SessionGroup: 0x1000000 | 415}))}, `
 			tls::handshake role=server protocol_version=0x303 ciphersuite=0xc02f resumed=0x0 result=completed
 			  tls::sign signature_algorithm=0x804
@@ -186,7 +186,7 @@ func TestCallsBecomeOperations(t *testing.T) {
 			  tls::verify signature_algorithm=0x403
 			`,
 		},
-		"a value that was refused is left out": {
+		"a refused value is skipped": {
 			[]*Call{end(Completed, client13().without(layout.Resumed, layout.SessionGroup, layout.PeerScheme))}, `
 			tls::handshake role=client protocol_version=0x304 ciphersuite=0x1302 result=completed
 			  tls::key_exchange group=0x1d
@@ -217,7 +217,7 @@ func TestCallsBecomeOperations(t *testing.T) {
 			pk::sign algorithm=RSA bits=0xc00 hash=SHA1
 			`,
 		},
-		"a hash that is not known is left out": {
+		"an unknown hash is skipped": {
 			[]*Call{with(key(layout.Sign, "RSA", numbers{layout.KeyBits: 3072}), func(c *Call) { c.Input = 20 })}, `
 			pk::sign algorithm=RSA bits=0xc00
 			`,
@@ -245,7 +245,7 @@ func TestCallsBecomeOperations(t *testing.T) {
 				t.Errorf("the operations are\n%swant\n%s", got, want)
 			}
 			if len(quarantined) > 0 || source.Standing(sslID).Refused > 0 {
-				t.Errorf("the library is not trusted: %q", quarantined)
+				t.Errorf("the library is in quarantine or has refused values: %q", quarantined)
 			}
 		})
 	}
@@ -253,26 +253,26 @@ func TestCallsBecomeOperations(t *testing.T) {
 
 func TestAnImpossibleValueQuarantinesTheLibrary(t *testing.T) {
 	for name, n := range map[string]numbers{
-		"a version":                         client13().with(numbers{layout.Version: 0x7f1e}),
-		"no version":                        client13().without(layout.Version),
-		"a role":                            client13().with(numbers{layout.Server: 2}),
-		"a suite that is not registered":    client13().with(numbers{layout.CipherSuite: 0x13ff}),
-		"a suite with bits above it":        client13().with(numbers{layout.CipherSuite: 0x04001302}),
-		"a suite of another version":        client13().with(numbers{layout.CipherSuite: 0xc02f}),
-		"no suite":                          client13().with(numbers{layout.CipherSuite: 0}),
-		"a state":                           client13().with(numbers{layout.HandState: 7}),
-		"a group that is not registered":    client13().with(numbers{layout.Group: 0x7777, layout.SessionGroup: 0x7777}),
-		"a group that differs":              client13().with(numbers{layout.SessionGroup: 0x17}),
-		"no group":                          client13().with(numbers{layout.Group: 0, layout.SessionGroup: 0}),
-		"keys exchanged":                    client13().with(numbers{layout.KeyExchanged: 9}),
-		"a scheme that is not registered":   client13().with(numbers{layout.PeerScheme: 0x9999}),
-		"resumed":                           client13().with(numbers{layout.Resumed: 77}),
-		"a session's group, not registered": server12().with(numbers{layout.SessionGroup: 0x7777}),
+		"an impossible version":          client13().with(numbers{layout.Version: 0x7f1e}),
+		"no version":                     client13().without(layout.Version),
+		"an impossible role":             client13().with(numbers{layout.Server: 2}),
+		"an unregistered suite":          client13().with(numbers{layout.CipherSuite: 0x13ff}),
+		"a suite with bits above it":     client13().with(numbers{layout.CipherSuite: 0x04001302}),
+		"a suite of another version":     client13().with(numbers{layout.CipherSuite: 0xc02f}),
+		"no suite":                       client13().with(numbers{layout.CipherSuite: 0}),
+		"an impossible state":            client13().with(numbers{layout.HandState: 7}),
+		"an unregistered group":          client13().with(numbers{layout.Group: 0x7777, layout.SessionGroup: 0x7777}),
+		"a group that differs":           client13().with(numbers{layout.SessionGroup: 0x17}),
+		"no group":                       client13().with(numbers{layout.Group: 0, layout.SessionGroup: 0}),
+		"keys exchanged":                 client13().with(numbers{layout.KeyExchanged: 9}),
+		"an unregistered scheme":         client13().with(numbers{layout.PeerScheme: 0x9999}),
+		"resumed":                        client13().with(numbers{layout.Resumed: 77}),
+		"a session's unregistered group": server12().with(numbers{layout.SessionGroup: 0x7777}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, source, got, quarantined := tracked(t, end(Completed, n), end(Completed, client13()))
 			if got != "" {
-				t.Errorf("was recorded: %s", got)
+				t.Errorf("recorded %s", got)
 			}
 			if len(quarantined) != 1 || source.Standing(sslID).Quarantine == nil {
 				t.Errorf("quarantine: %q, %v", quarantined, source.Standing(sslID).Quarantine)
@@ -281,8 +281,8 @@ func TestAnImpossibleValueQuarantinesTheLibrary(t *testing.T) {
 	}
 }
 
-// A library is not at fault if memory of a program cannot be read: it may be paged out.
-func TestAHandshakeInUnreadableMemoryIsAGap(t *testing.T) {
+// Unreadable memory of a program is not the fault of its library: it may be paged out.
+func TestAHandshakeInUnreadableMemoryIsALoss(t *testing.T) {
 	unreadable := func(kind Kind, n numbers) *Call {
 		c := end(kind, n)
 		c.Unreadable = true
@@ -293,43 +293,43 @@ func TestAHandshakeInUnreadableMemoryIsAGap(t *testing.T) {
 		call *Call
 		want string
 	}{
-		"nothing":                    {unreadable(Abandoned, numbers{}), ""},
-		"no session":                 {unreadable(Completed, client13().without(layout.CipherSuite, layout.SessionGroup)), ""},
-		"no state, which may be any": {unreadable(Abandoned, client13().without(layout.HandState)), ""},
-		"nothing of a failed one":    {unreadable(Failed, numbers{}), ""},
-		"no value that is needed":    {unreadable(Completed, client13().without(layout.VerifyResult)), "tls::handshake role=client"},
+		"nothing":                        {unreadable(Abandoned, numbers{}), ""},
+		"no session":                     {unreadable(Completed, client13().without(layout.CipherSuite, layout.SessionGroup)), ""},
+		"no state":                       {unreadable(Abandoned, client13().without(layout.HandState)), ""},
+		"no value of a failed handshake": {unreadable(Failed, numbers{}), ""},
+		"no optional value":              {unreadable(Completed, client13().without(layout.VerifyResult)), "tls::handshake role=client"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tracker, source, got, quarantined := tracked(t, inside(key(layout.Sign, "RSA", nil), 0), c.call)
 			gaps := uint64(0)
 			if c.want == "" {
-				// The operation in it is recorded on its own.
+				// The inner operation is recorded separately.
 				c.want, gaps = operation, 1
 			}
 			if !strings.HasPrefix(got, c.want) || strings.Count(got, strings.TrimSpace(operation)) != 1 {
-				t.Errorf("recorded is\n%swant %s", got, c.want)
+				t.Errorf("recorded\n%swant %s", got, c.want)
 			}
 			if tracker.Stats().Unreadable != gaps || len(quarantined) > 0 || source.Standing(sslID).Refused > 0 {
-				t.Errorf("%d gaps, want %d; the library is not trusted: %q", tracker.Stats().Unreadable, gaps, quarantined)
+				t.Errorf("%d gaps, want %d; the library is in quarantine or has refused values: %q", tracker.Stats().Unreadable, gaps, quarantined)
 			}
 		})
 	}
 }
 
-// A program can give its own copy of a library values of any kind. It must not end
-// the recording of all others.
-func TestALibraryThatASocketHasConfirmedIsNotQuarantined(t *testing.T) {
+// A program can put arbitrary values into its own copy of a library. This must not end the
+// recording of all other programs.
+func TestALibraryConfirmedByASocketIsNotQuarantined(t *testing.T) {
 	tracker, source, _, quarantined := tracked(t)
 	source.Agree(sslID)
 	tracker.Add(end(Completed, client13().with(numbers{layout.Version: 0x7f1e})))
 	if err := source.Differ(sslID, "differs"); err != nil || len(quarantined) > 0 {
-		t.Errorf("it is in quarantine: %v, %q", err, quarantined)
+		t.Errorf("the library is in quarantine: %v, %q", err, quarantined)
 	}
 	if s := source.Standing(sslID); s.Agreed != 1 || s.Differed != 1 || s.Refused != 1 {
-		t.Errorf("its standing is %+v", s)
+		t.Errorf("the standing is %+v", s)
 	}
 	if err := source.Differ(cryptoID, "differs"); err == nil {
-		t.Error("a library that was not confirmed is not in quarantine")
+		t.Error("an unconfirmed library is not in quarantine")
 	}
 }
 
@@ -338,42 +338,42 @@ func TestOperationsOfAnUnfinishedHandshakeAreRecordedSeparately(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	given := 0
-	tracker := NewTracker(New(), registry, func(*Operation) { given++ }, func(*QuarantineError) {})
+	returned := 0
+	tracker := NewTracker(New(), registry, func(*Operation) { returned++ }, func(*QuarantineError) {})
 	tracker.Add(inside(key(layout.Sign, "RSA", nil), 0))
 	tracker.Expire(15 + openTime - 1)
-	if given != 0 || tracker.Stats().Open != 1 {
-		t.Fatalf("%d operations before the time, %+v", given, tracker.Stats())
+	if returned != 0 || tracker.Stats().Open != 1 {
+		t.Fatalf("%d operations before the timeout, %+v", returned, tracker.Stats())
 	}
 	tracker.Expire(15 + openTime)
-	if given != 1 || tracker.Stats().Open != 0 {
-		t.Errorf("%d operations after the time, %+v", given, tracker.Stats())
+	if returned != 1 || tracker.Stats().Open != 0 {
+		t.Errorf("%d operations after the timeout, %+v", returned, tracker.Stats())
 	}
 }
 
-// A process that begins handshakes and ends none must cost a bounded amount of memory,
-// and no operation is lost for it.
+// A process that begins handshakes without ending them uses bounded memory, and causes no
+// loss of operations.
 func TestWaitingOperationsAreBounded(t *testing.T) {
 	registry, err := schema.Builtin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	given := 0
-	tracker := NewTracker(New(), registry, func(*Operation) { given++ }, func(*QuarantineError) {})
+	returned := 0
+	tracker := NewTracker(New(), registry, func(*Operation) { returned++ }, func(*QuarantineError) {})
 	for i := range maxOpen + 10 {
 		c := key(layout.Sign, "RSA", nil)
 		c.Connection = uint64(i + 1)
 		tracker.Add(c)
 	}
-	if s := tracker.Stats(); s.Open != maxOpen || given != 10 {
-		t.Errorf("%d handshakes wait, %d operations were given out", s.Open, given)
+	if s := tracker.Stats(); s.Open != maxOpen || returned != 10 {
+		t.Errorf("%d handshakes wait, %d operations were returned", s.Open, returned)
 	}
 	for range maxParts + 5 {
 		c := key(layout.Sign, "RSA", nil)
 		c.Connection = maxOpen + 1
 		tracker.Add(c)
 	}
-	if s := tracker.Stats(); s.Surplus != 6 || given != 16 {
-		t.Errorf("%d surplus operations, %d given out", s.Surplus, given)
+	if s := tracker.Stats(); s.Surplus != 6 || returned != 16 {
+		t.Errorf("%d surplus operations, %d returned", s.Surplus, returned)
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"crypto-auditing/src/internal/opener/fusetest"
 )
 
-// The program of a file system that never answers could hold the opener: it is not asked,
-// wherever it is on the way to a file.
-func TestNoProgramOfAFileSystemIsAsked(t *testing.T) {
+// A FUSE program that never answers could block the opener. It must not be asked, wherever its
+// file system is on the path of a file.
+func TestProgramsOfFileSystemsAreNeverAsked(t *testing.T) {
 	needRoot(t)
 	library := append([]byte("\x7fELF"), make([]byte, 8192)...)
 	write := func(t *testing.T, path string) string {
@@ -35,12 +35,12 @@ func TestNoProgramOfAFileSystemIsAsked(t *testing.T) {
 		prepare func(t *testing.T, f *fusetest.FileSystem, directory string) string
 		want    error
 	}{
-		"the library is there":                {0, func(_ *testing.T, f *fusetest.FileSystem, _ string) string { return f.Path + "/library" }, unix.ESTALE},
-		"the library is there and known":      {long, func(_ *testing.T, f *fusetest.FileSystem, _ string) string { return f.Path + "/library" }, unix.EOPNOTSUPP},
-		"the library is mounted below":        {0, belowFUSE(write), unix.ESTALE},
-		"the library is mounted below known":  {long, belowFUSE(write), nil},
-		"an overlay has a layer there":        {0, overFUSE(write, "directory/library"), unix.ESTALE},
-		"an overlay's directory is not there": {0, overFUSE(write, "other/library"), nil},
+		"a library on FUSE":                   {0, func(_ *testing.T, f *fusetest.FileSystem, _ string) string { return f.Path + "/library" }, unix.ESTALE},
+		"a cached library on FUSE":            {long, func(_ *testing.T, f *fusetest.FileSystem, _ string) string { return f.Path + "/library" }, unix.EOPNOTSUPP},
+		"a library mounted below FUSE":        {0, belowFUSE(write), unix.ESTALE},
+		"a library mounted below cached FUSE": {long, belowFUSE(write), nil},
+		"an overlay with a layer on FUSE":     {0, overFUSE(write, "directory/library"), unix.ESTALE},
+		"an overlay's directory not on FUSE":  {0, overFUSE(write, "other/library"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			socket := serve(t, uint32(os.Geteuid()))
@@ -61,17 +61,17 @@ func TestNoProgramOfAFileSystemIsAsked(t *testing.T) {
 				t.Errorf("the answer is %v, want %v", err, c.want)
 			}
 			if n := f.Asked(); n != 0 {
-				t.Errorf("its program was asked %d times", n)
+				t.Errorf("the program was asked %d times", n)
 			}
 		})
 	}
 }
 
-// belowFUSE has a library in a file system that is mounted on a directory of FUSE.
+// belowFUSE puts a library into a file system that is mounted on a directory of FUSE.
 func belowFUSE(write func(*testing.T, string) string) func(*testing.T, *fusetest.FileSystem, string) string {
 	return func(t *testing.T, f *fusetest.FileSystem, _ string) string {
 		t.Helper()
-		// It is unmounted with what it is mounted on.
+		// It is unmounted together with FUSE.
 		if err := unix.Mount("none", f.Path+"/directory", "tmpfs", 0, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func belowFUSE(write func(*testing.T, string) string) func(*testing.T, *fusetest
 	}
 }
 
-// overFUSE has a library in a layer of an overlay. Another layer is FUSE.
+// overFUSE puts a library into a layer of an overlay. Another layer is FUSE.
 func overFUSE(write func(*testing.T, string) string, name string) func(*testing.T, *fusetest.FileSystem, string) string {
 	return func(t *testing.T, f *fusetest.FileSystem, directory string) string {
 		t.Helper()

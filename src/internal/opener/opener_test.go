@@ -24,7 +24,7 @@ import (
 // serve starts a server for a user and returns its socket.
 func serve(t *testing.T, uid uint32) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "opener") // short, as the name of a socket must be
+	dir, err := os.MkdirTemp("", "opener") // short enough for the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func addresses(t *testing.T, path string, executable bool) (start, end uint64) {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("files of processes are opened by root only")
+		t.Skip("only root may open files of processes")
 	}
 }
 
@@ -154,14 +154,14 @@ func TestOtherFilesAreNotOpened(t *testing.T) {
 		at   ranged
 		want syscall.Errno
 	}{
-		"one that is mapped as data":      {pid, at(mapFile(t, program, unix.PROT_READ)), unix.EACCES},
-		"one that is no program":          {pid, at(mapFile(t, text, executable)), unix.ENOEXEC},
-		"a device":                        {pid, at(mapFile(t, "/dev/zero", executable)), unix.EINVAL},
-		"a part of a mapping":             {pid, ranged{own.start + uint64(unix.Getpagesize()), own.end}, unix.ENOENT},
-		"no mapping":                      {pid, ranged{4096, 8192}, unix.ENOENT},
-		"a mapping of no process":         {maxPID, own, unix.ESRCH},
-		"a mapping of another process":    {other.Process.Pid, own, unix.ENOENT},
-		"a mapping of a thread of kernel": {2, own, unix.ENOENT},
+		"a file mapped as data":        {pid, at(mapFile(t, program, unix.PROT_READ)), unix.EACCES},
+		"a file that is not ELF":       {pid, at(mapFile(t, text, executable)), unix.ENOEXEC},
+		"a device":                     {pid, at(mapFile(t, "/dev/zero", executable)), unix.EINVAL},
+		"a part of a mapping":          {pid, ranged{own.start + uint64(unix.Getpagesize()), own.end}, unix.ENOENT},
+		"a missing mapping":            {pid, ranged{4096, 8192}, unix.ENOENT},
+		"a missing process":            {maxPID, own, unix.ESRCH},
+		"a mapping of another process": {other.Process.Pid, own, unix.ENOENT},
+		"a mapping of a kernel thread": {2, own, unix.ENOENT},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, err := dial(t, serve(t, uint32(os.Geteuid()))).Open(c.pid, c.at.start, c.at.end)
@@ -233,12 +233,12 @@ func TestAHostileRequestEndsTheConnection(t *testing.T) {
 		"too short":           valid[:23],
 		"too long":            append(bytes.Clone(valid), 0),
 		"far too long":        append(bytes.Clone(valid), make([]byte, 60000)...),
-		"no process":          request{0, 4096, 8192}.encode(),
+		"process 0":           request{0, 4096, 8192}.encode(),
 		"a negative process":  request{-1, 4096, 8192}.encode(),
-		"a process too high":  request{maxPID + 1, 4096, 8192}.encode(),
+		"a too high process":  request{maxPID + 1, 4096, 8192}.encode(),
 		"an end before start": request{1, 8192, 4096}.encode(),
-		"nothing":             request{1, 4096, 4096}.encode(),
-		"addresses inside":    request{1, 4097, 8192}.encode(),
+		"an empty range":      request{1, 4096, 4096}.encode(),
+		"unaligned addresses": request{1, 4097, 8192}.encode(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := dial(t, socket)
@@ -261,7 +261,7 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("%x is read as %+v", b, r)
 		}
 		if ok && (r.pid < 1 || r.pid > maxPID || r.start >= r.end) {
-			t.Errorf("%+v is valid", r)
+			t.Errorf("the invalid request %+v is accepted", r)
 		}
 	})
 }
@@ -274,7 +274,7 @@ func FuzzMappings(f *testing.F) {
 	f.Fuzz(func(t *testing.T, maps string) {
 		m, err := find(strings.NewReader(maps), r)
 		if err == nil && (m.path[0] != '/' || !strings.Contains(maps, "00001000-00002000 ") || !strings.Contains(maps, m.path)) {
-			t.Errorf("%q leads to %+v", maps, m)
+			t.Errorf("%q results in %+v", maps, m)
 		}
 	})
 }
@@ -291,7 +291,7 @@ func FuzzMounts(f *testing.F) {
 			found = found || len(fields) > 7 && fields[0] == "36" && slices.Contains(fields[7:], kind)
 		}
 		if !found {
-			t.Errorf("%q leads to %q", mounts, kind)
+			t.Errorf("%q results in %q", mounts, kind)
 		}
 	})
 }
