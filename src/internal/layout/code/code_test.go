@@ -11,8 +11,8 @@ import (
 	"golang.org/x/arch/arm64/arm64asm"
 )
 
-// emulated are the names of what Linux emulates on arm64, as the other decoder
-// has them.
+// emulated returns the name of an instruction that Linux emulates on arm64, according to
+// the reference decoder.
 func emulated(op arm64asm.Op, in arm64asm.Inst) string {
 	switch op {
 	case arm64asm.B:
@@ -34,7 +34,7 @@ func emulated(op arm64asm.Op, in arm64asm.Inst) string {
 	return ""
 }
 
-// checkARM64 compares with the decoder of golang.org/x/arch.
+// checkARM64 compares the decoder with that of golang.org/x/arch.
 func checkARM64(t *testing.T, x uint32) {
 	b := binary.LittleEndian.AppendUint32(nil, x)
 	in, err := arm64asm.Decode(b)
@@ -51,12 +51,12 @@ func checkARM64(t *testing.T, x uint32) {
 	}
 	for _, a := range in.Args {
 		if rel, ok := a.(arm64asm.PCRel); ok && got.Target != 0 && got.Target != uint64(int64(addr)+int64(rel)) {
-			t.Errorf("%08x (%v) goes to %#x", x, in, got.Target)
+			t.Errorf("%08x (%v) has the target %#x", x, in, got.Target)
 		}
 	}
 	checkProperties(t, x, in, effect)
-	// What changes the control flow or the stack pointer by an unknown amount
-	// does not run straight on.
+	// Instructions that change the control flow, or the stack pointer by an unknown
+	// amount, are not straight.
 	switch in.Op {
 	case arm64asm.B, arm64asm.BL, arm64asm.BR, arm64asm.BLR, arm64asm.RET, arm64asm.SVC, arm64asm.BRK:
 		if effect.Straight {
@@ -66,7 +66,7 @@ func checkARM64(t *testing.T, x uint32) {
 	if !effect.Straight {
 		return
 	}
-	// A register that a straight instruction writes is known.
+	// The register that a straight instruction writes is known.
 	switch first := in.Args[0].(type) {
 	case arm64asm.Reg:
 		number := -1
@@ -81,7 +81,7 @@ func checkARM64(t *testing.T, x uint32) {
 		}
 	case arm64asm.RegSP:
 		if first == arm64asm.RegSP(arm64asm.SP) && writes(in.Op) && effect.Lowers == 0 {
-			t.Errorf("%08x (%v) changes the stack pointer and is straight", x, in)
+			t.Errorf("%08x (%v) changes the stack pointer, but is straight", x, in)
 		}
 		if number := int(arm64asm.Reg(first) - arm64asm.X0); number < 31 && writes(in.Op) && effect.Writes != number {
 			t.Errorf("%08x (%v) writes register %d, not %d", x, in, number, effect.Writes)
@@ -89,7 +89,7 @@ func checkARM64(t *testing.T, x uint32) {
 	}
 }
 
-// checkProperties compares what matters for probes with the reference decoder's.
+// checkProperties compares the properties that matter for probes with the reference decoder.
 func checkProperties(t *testing.T, x uint32, in arm64asm.Inst, got Effect) {
 	var opens, closes, refused bool
 	switch in.Op {
@@ -105,7 +105,7 @@ func checkProperties(t *testing.T, x uint32, in arm64asm.Inst, got Effect) {
 		_, refused = in.Args[1].(arm64asm.PCRel)
 	case arm64asm.HINT, arm64asm.SYS, arm64asm.SYSL, arm64asm.DRPS, arm64asm.DCPS1, arm64asm.DCPS2, arm64asm.DCPS3,
 		arm64asm.WFI, arm64asm.YIELD, arm64asm.SEV, arm64asm.SEVL, arm64asm.IC, arm64asm.DC, arm64asm.AT, arm64asm.TLBI:
-		refused = got.Unsteppable // it depends on the operands
+		refused = got.Unsteppable // depends on the operands
 	}
 	if got.Opens != opens || got.Closes != closes || got.Unsteppable != refused {
 		t.Errorf("%08x (%v): opens %v, closes %v, unsteppable %v", x, in, got.Opens, got.Closes, got.Unsteppable)
@@ -129,7 +129,7 @@ func writes(op arm64asm.Op) bool {
 }
 
 func TestInstructionsOfARM64MatchTheReferenceDecoder(t *testing.T) {
-	// A step that is prime to the number of words reaches all kinds.
+	// A step that is coprime to the number of words reaches all kinds.
 	x := uint32(1)
 	for range 300_000 {
 		x += 2654435761
@@ -143,8 +143,8 @@ func TestInstructionsOfARM64MatchTheReferenceDecoder(t *testing.T) {
 	}
 }
 
-// The kernel cannot execute these at a probe, or a probe there would make a program repeat a
-// sequence forever.
+// The kernel cannot execute these instructions at a probe, or a probe would make a program
+// repeat a sequence forever.
 func TestAProbeThatHarmsProgramsOnARM64IsRefused(t *testing.T) {
 	const (
 		nop, ret, push   = 0xd503201f, 0xd65f03c0, 0xa9be7bfd
@@ -158,33 +158,33 @@ func TestAProbeThatHarmsProgramsOnARM64IsRefused(t *testing.T) {
 		code []uint32
 		want string
 	}{
-		"push":                               {[]uint32{push}, harmless},
-		"adrp":                               {[]uint32{0x90000000}, harmless},
-		"call":                               {[]uint32{call}, harmless},
-		"return":                             {[]uint32{ret}, harmless},
-		"landing pad":                        {[]uint32{0xd503245f}, harmless},
-		"signing of the return address":      {[]uint32{0xd503233f}, harmless},
-		"signing with the place of it":       {[]uint32{0xdac1a3fe}, cannot},
-		"signing with the place by key B":    {[]uint32{0xdac187fe}, cannot},
-		"authentication of it":               {[]uint32{0xd50323bf}, cannot},
-		"return with authentication":         {[]uint32{0xd65f0bff}, cannot},
-		"load from a literal":                {[]uint32{0x58000041}, cannot},
-		"prefetch of a literal":              {[]uint32{0xd8000040}, cannot},
-		"exclusive load":                     {[]uint32{load}, cannot},
-		"exclusive store":                    {[]uint32{nop, store}, cannot},
-		"load with acquire":                  {[]uint32{0x88dffc01}, cannot},
-		"comparison with swap of a pair":     {[]uint32{0x48207c82}, cannot},
-		"system call":                        {[]uint32{0xd4000001}, cannot},
-		"wait for an event":                  {[]uint32{0xd503205f}, cannot},
-		"copy of memory":                     {[]uint32{0x1d010440}, cannot},
-		"no instruction":                     {nil, cannot},
-		"in a sequence":                      {[]uint32{load, nop, call}, between},
-		"in a sequence that a branch leaves": {[]uint32{load, branch, nop}, between},
-		"in a sequence of pairs":             {[]uint32{pairLoad, ret}, between},
-		"in the second of two":               {[]uint32{load, store, load, call}, between},
-		"after a sequence":                   {[]uint32{load, store, branch, call}, harmless},
-		"after a sequence that is given up":  {[]uint32{load, clear, call}, harmless},
-		"after a comparison with swap":       {[]uint32{0x88e17c02, call}, harmless},
+		"push":                              {[]uint32{push}, harmless},
+		"adrp":                              {[]uint32{0x90000000}, harmless},
+		"call":                              {[]uint32{call}, harmless},
+		"return":                            {[]uint32{ret}, harmless},
+		"landing pad":                       {[]uint32{0xd503245f}, harmless},
+		"signing of the return address":     {[]uint32{0xd503233f}, harmless},
+		"signing with its address":          {[]uint32{0xdac1a3fe}, cannot},
+		"signing with its address by key B": {[]uint32{0xdac187fe}, cannot},
+		"authentication":                    {[]uint32{0xd50323bf}, cannot},
+		"return with authentication":        {[]uint32{0xd65f0bff}, cannot},
+		"load from a literal":               {[]uint32{0x58000041}, cannot},
+		"prefetch of a literal":             {[]uint32{0xd8000040}, cannot},
+		"exclusive load":                    {[]uint32{load}, cannot},
+		"exclusive store":                   {[]uint32{nop, store}, cannot},
+		"load with acquire":                 {[]uint32{0x88dffc01}, cannot},
+		"comparison with swap of a pair":    {[]uint32{0x48207c82}, cannot},
+		"system call":                       {[]uint32{0xd4000001}, cannot},
+		"wait for an event":                 {[]uint32{0xd503205f}, cannot},
+		"copy of memory":                    {[]uint32{0x1d010440}, cannot},
+		"invalid instruction":               {nil, cannot},
+		"in a sequence":                     {[]uint32{load, nop, call}, between},
+		"in a sequence with a branch":       {[]uint32{load, branch, nop}, between},
+		"in a sequence of pairs":            {[]uint32{pairLoad, ret}, between},
+		"in the second of two sequences":    {[]uint32{load, store, load, call}, between},
+		"after a sequence":                  {[]uint32{load, store, branch, call}, harmless},
+		"after a cleared sequence":          {[]uint32{load, clear, call}, harmless},
+		"after a comparison with swap":      {[]uint32{0x88e17c02, call}, harmless},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const from = 0x1000
@@ -212,25 +212,25 @@ func TestInstructionsOfX86AreDecoded(t *testing.T) {
 		want   Instruction
 		effect Effect
 	}{
-		"push":              {"\x55", Instruction{Size: 1, Name: "push"}, Effect{Straight: true, Writes: -1, Lowers: 8}},
-		"push of r12":       {"\x41\x54", Instruction{Size: 2, Name: "push"}, Effect{Straight: true, Writes: -1, Lowers: 8}},
-		"push of a word":    {"\x66\x55", Instruction{Size: 2}, Effect{Straight: true, Writes: -1, Lowers: 8}},
-		"endbr64":           {EndBranch, Instruction{Size: 4}, Effect{Straight: true, Writes: -1}},
-		"sub of the stack":  {"\x48\x83\xec\x28", Instruction{Size: 4}, Effect{Straight: true, Writes: -1, Lowers: 0x28}},
-		"mov to rdi":        {"\x48\x89\xc7", Instruction{Size: 3}, Effect{Straight: true, Writes: 7}},
-		"mov to the stack":  {"\x48\x89\xc4", Instruction{Size: 3}, Effect{Writes: 4}},
-		"mov to memory":     {"\x48\x89\x07", Instruction{Size: 3}, Effect{Straight: true, Writes: -1}},
-		"jump":              {"\xeb\xfe", Instruction{Size: 2, Name: "jmp", Target: 0x1000}, Effect{Writes: -1}},
-		"conditional jump":  {"\x0f\x84\x00\x00\x00\x00", Instruction{Size: 6, Name: "jcc", Target: 0x1006}, Effect{Writes: -1}},
-		"call":              {"\xe8\x00\x00\x00\x00", Instruction{Size: 5, Name: "call", Target: 0x1005, Call: true}, Effect{Writes: -1}},
-		"indirect call":     {"\xff\xd0", Instruction{Size: 2}, Effect{Writes: -1}},
-		"with notrack":      {"\x3e\xff\xe0", Instruction{Size: 3}, Effect{Writes: -1}},
-		"return":            {"\xc3", Instruction{Size: 1, Returns: true}, Effect{Writes: -1}},
-		"return with pop":   {"\xc2\x08\x00", Instruction{Size: 3}, Effect{Writes: -1}},
-		"pop":               {"\x41\x5c", Instruction{Size: 2}, Effect{Writes: -1, Raises: 8}},
-		"add to the stack":  {"\x48\x83\xc4\x28", Instruction{Size: 4}, Effect{Writes: 4, Raises: 0x28}},
-		"no-operation":      {"\x90", Instruction{Size: 1, Name: "nop"}, Effect{Straight: true, Writes: -1}},
-		"long no-operation": {"\x0f\x1f\x44\x00\x00", Instruction{Size: 5}, Effect{Straight: true, Writes: -1}},
+		"push":             {"\x55", Instruction{Size: 1, Name: "push"}, Effect{Straight: true, Writes: -1, Lowers: 8}},
+		"push of r12":      {"\x41\x54", Instruction{Size: 2, Name: "push"}, Effect{Straight: true, Writes: -1, Lowers: 8}},
+		"push of a word":   {"\x66\x55", Instruction{Size: 2}, Effect{Straight: true, Writes: -1, Lowers: 8}},
+		"endbr64":          {EndBranch, Instruction{Size: 4}, Effect{Straight: true, Writes: -1}},
+		"sub of the stack": {"\x48\x83\xec\x28", Instruction{Size: 4}, Effect{Straight: true, Writes: -1, Lowers: 0x28}},
+		"mov to rdi":       {"\x48\x89\xc7", Instruction{Size: 3}, Effect{Straight: true, Writes: 7}},
+		"mov to the stack": {"\x48\x89\xc4", Instruction{Size: 3}, Effect{Writes: 4}},
+		"mov to memory":    {"\x48\x89\x07", Instruction{Size: 3}, Effect{Straight: true, Writes: -1}},
+		"jump":             {"\xeb\xfe", Instruction{Size: 2, Name: "jmp", Target: 0x1000}, Effect{Writes: -1}},
+		"conditional jump": {"\x0f\x84\x00\x00\x00\x00", Instruction{Size: 6, Name: "jcc", Target: 0x1006}, Effect{Writes: -1}},
+		"call":             {"\xe8\x00\x00\x00\x00", Instruction{Size: 5, Name: "call", Target: 0x1005, Call: true}, Effect{Writes: -1}},
+		"indirect call":    {"\xff\xd0", Instruction{Size: 2}, Effect{Writes: -1}},
+		"with notrack":     {"\x3e\xff\xe0", Instruction{Size: 3}, Effect{Writes: -1}},
+		"return":           {"\xc3", Instruction{Size: 1, Returns: true}, Effect{Writes: -1}},
+		"return with pop":  {"\xc2\x08\x00", Instruction{Size: 3}, Effect{Writes: -1}},
+		"pop":              {"\x41\x5c", Instruction{Size: 2}, Effect{Writes: -1, Raises: 8}},
+		"add to the stack": {"\x48\x83\xc4\x28", Instruction{Size: 4}, Effect{Writes: 4, Raises: 0x28}},
+		"no-operation":     {"\x90", Instruction{Size: 1, Name: "nop"}, Effect{Straight: true, Writes: -1}},
+		"long nop":         {"\x0f\x1f\x44\x00\x00", Instruction{Size: 5}, Effect{Straight: true, Writes: -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.want.Addr = 0x1000
@@ -242,7 +242,7 @@ func TestInstructionsOfX86AreDecoded(t *testing.T) {
 	}
 }
 
-// checkSkimmed compares what is skimmed with the decoder, and reports whether it was known.
+// checkSkimmed compares a skimmed instruction with the decoder, and reports whether it is known.
 func checkSkimmed(t *testing.T, b []byte) bool {
 	t.Helper()
 	got, known := skimAMD64(b, 0x1000)
@@ -274,7 +274,7 @@ func TestSkimmedInstructionsMatchTheDecoder(t *testing.T) {
 		}
 	}
 	if known < 300_000 {
-		t.Errorf("%d of the encodings are known", known)
+		t.Errorf("only %d of the encodings are known", known)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/layout"
 )
 
-// source is a prepared source of OpenSSL.
+// source is the directory of a prepared OpenSSL source.
 type source string
 
 // prepare fetches the source of a suite.
@@ -34,7 +34,7 @@ func prepare(t *testing.T, suite string) source {
 	return source(filepath.Join(dir, "source"))
 }
 
-// in runs a command in the source.
+// in runs a command in the source directory.
 func (s source) in(t *testing.T, script string, args ...string) string {
 	t.Helper()
 	command := exec.Command("sh", append([]string{"-eu", "-c", script, "sh"}, args...)...)
@@ -46,8 +46,8 @@ func (s source) in(t *testing.T, script string, args ...string) string {
 	return string(out)
 }
 
-// offsets returns the loads that lead to each value by its name, as the compiler
-// has them.
+// offsets returns the loads that lead to each value, by its name, according to the
+// compiler.
 func (s source) offsets(t *testing.T) map[string]string {
 	t.Helper()
 	program, err := filepath.Abs("testdata/offsets.c")
@@ -61,7 +61,7 @@ func (s source) offsets(t *testing.T) map[string]string {
 		want[name] = loads
 	}
 	if len(want) < 15 {
-		t.Fatalf("the compiler gave\n%s", out)
+		t.Fatalf("the program printed\n%s", out)
 	}
 	return want
 }
@@ -83,8 +83,7 @@ strip "$1"`, out, compiler)
 	return out
 }
 
-// compareOffsets states that no value of the library differs from what the
-// compiler has.
+// compareOffsets checks that no value of the library differs from the compiler's.
 func compareOffsets(t *testing.T, lib *layout.Library, want map[string]string) {
 	t.Helper()
 	for _, v := range lib.Values {
@@ -97,7 +96,7 @@ func compareOffsets(t *testing.T, lib *layout.Library, want map[string]string) {
 
 func TestLayoutsMatchTheCompiler(t *testing.T) {
 	if !*everything {
-		t.Skip("builds OpenSSL in many ways: for -everything")
+		t.Skip("builds OpenSSL in many ways: needs -everything")
 	}
 	for suite, version := range map[string]string{"bookworm": "3.0", "bullseye": "1.1.1"} {
 		t.Run(version, func(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 	"crypto-auditing/src/internal/layout"
 )
 
-// describe returns the parts of a result that do not depend on the addresses which the
-// linker chose.
+// describe returns the parts of a result that do not depend on the addresses chosen by the
+// linker.
 func describe(lib *layout.Library) string {
 	var b strings.Builder
 	for _, v := range lib.Values {
@@ -33,7 +33,7 @@ func describe(lib *layout.Library) string {
 	return b.String()
 }
 
-// checkSites states what holds of the sites of every library.
+// checkSites checks invariants of the sites of every library.
 func checkSites(t *testing.T, path string, lib *layout.Library) {
 	t.Helper()
 	file, err := os.ReadFile(path)
@@ -53,9 +53,9 @@ func checkSites(t *testing.T, path string, lib *layout.Library) {
 	}
 }
 
-// checkARM64 states what holds of every site of arm64, by another decoder: the kernel can
-// execute the instruction, no exclusive load is open there, and the stack pointer is as much
-// lower as the pushes before it say.
+// checkARM64 checks invariants of every arm64 site with another decoder: the kernel can execute
+// the instruction, the site is not in a sequence of exclusive accesses, and the pushes before
+// it have lowered the stack pointer by StackDelta.
 func checkARM64(t *testing.T, s *layout.Site, file []byte) {
 	t.Helper()
 	decode := func(offset uint64) arm64asm.Inst {
@@ -119,8 +119,7 @@ func library(t testing.TB, name string) string {
 	return files[0]
 }
 
-// openssl returns the version of OpenSSL that libcrypto of this machine is, such
-// as "3.0".
+// openssl returns the version of OpenSSL of this machine, such as "3.0".
 func openssl(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile(library(t, "libcrypto.so.3"))
@@ -129,7 +128,7 @@ func openssl(t *testing.T) string {
 	}
 	m := regexp.MustCompile(`OpenSSL (3\.\d+)\.\d+ `).FindSubmatch(b)
 	if m == nil {
-		t.Fatal("libcrypto.so.3 does not have its version")
+		t.Fatal("libcrypto.so.3 does not contain its version")
 	}
 	return string(m[1])
 }
@@ -172,12 +171,12 @@ func TestLibsslOfThisMachineHasTheKnownLayout(t *testing.T) {
 			if s.Role == role {
 				n++
 				if !s.Emulated {
-					t.Errorf("%s is on an instruction that is single-stepped", s.Function)
+					t.Errorf("%s is at an instruction that is single-stepped", s.Function)
 				}
 			}
 		}
 		if n != 1 {
-			t.Errorf("%d sites of the role %s", n, role)
+			t.Errorf("%d sites of the role %s, want 1", n, role)
 		}
 	}
 }
@@ -238,7 +237,7 @@ func TestLibcryptoOfThisMachineHasTheKnownLayout(t *testing.T) {
 	checkSites(t, path, lib)
 	for _, s := range lib.Sites {
 		if s.External != (s.Role == layout.KeyOperation) {
-			t.Errorf("%s counts calls from outside only: %v", s.Function, s.External)
+			t.Errorf("%s records only external calls: %v", s.Function, s.External)
 		}
 	}
 }

@@ -25,7 +25,7 @@ func original(t testing.TB, name string) []byte {
 	return b
 }
 
-// parseChanged decodes a changed library, and states what holds of every result.
+// parseChanged decodes a changed library, and checks invariants of the result.
 func parseChanged(t *testing.T, b []byte) *layout.Library {
 	t.Helper()
 	lib, err := Parse(bytes.NewReader(b), int64(len(b)))
@@ -42,20 +42,19 @@ func parseChanged(t *testing.T, b []byte) *layout.Library {
 	}
 	for _, s := range lib.Sites {
 		if s.Offset >= uint64(len(b)) || s.Role == 0 || s.Function == "" || s.Instruction == "" {
-			t.Errorf("the site %+v", s)
+			t.Errorf("invalid site %+v", s)
 		}
 	}
 	for _, v := range lib.Values {
 		if n := len(v.Chain.Offsets); n == 0 || n > layout.MaxLoads || v.Evidence < layout.Checked || v.Chain.Width == 0 || v.Chain.Width > 8 {
-			t.Errorf("the value %+v", v)
+			t.Errorf("invalid value %+v", v)
 		}
 	}
 	return lib
 }
 
-// A library that was changed may be refused, and single values may be. None may
-// be found at another place with the certainty of two functions, if only one was
-// changed.
+// A changed library, or single values of it, may be refused. If only one function was
+// changed, no wrong value may be found with the evidence of two.
 func TestAChangedAccessorYieldsNoWrongValue(t *testing.T) {
 	whole := original(t, "libssl.so.3")
 	good := parseChanged(t, whole)
@@ -84,7 +83,7 @@ func TestAChangedAccessorYieldsNoWrongValue(t *testing.T) {
 			if was == nil || was.Chain.String() == v.Chain.String() {
 				continue
 			}
-			// A validator notices a value of the weakest kind.
+			// A validator detects a wrong value with the weakest evidence.
 			if v.Evidence > layout.Checked {
 				wrong++
 				t.Errorf("with %s changed, %s is %s (%s, %v), not %s", name, v.ID, v.Chain, v.Evidence, v.Sources, was.Chain)
@@ -93,7 +92,7 @@ func TestAChangedAccessorYieldsNoWrongValue(t *testing.T) {
 	}
 }
 
-func TestHeadersAndTablesOfAnyContentAreBounded(t *testing.T) {
+func TestDecodingIsBoundedForAnyHeadersAndTables(t *testing.T) {
 	for _, name := range []string{"libssl.so.3", "libgnutls.so.30"} {
 		whole := original(t, name)
 		random := rand.New(rand.NewPCG(3, 4))

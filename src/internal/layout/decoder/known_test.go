@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// Libraries that are known, but of which nothing is decoded, are refused by name and never
-// taken for another one. libssl3.so is NSS, libssl.so.3 is OpenSSL.
-func TestLibrariesThatAreNotSupportedAreNamed(t *testing.T) {
+// Known but unsupported libraries are refused by name and never taken for another one.
+// libssl3.so is NSS, libssl.so.3 is OpenSSL.
+func TestUnsupportedLibrariesAreRefusedByName(t *testing.T) {
 	goroot, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +31,7 @@ func TestLibrariesThatAreNotSupportedAreNamed(t *testing.T) {
 	} {
 		t.Run(filepath.Base(pattern), func(t *testing.T) {
 			files, _ := filepath.Glob(pattern)
-			// Fedora has no directory for each architecture.
+			// Fedora has no directories by architecture.
 			more, _ := filepath.Glob(strings.Replace(pattern, "/usr/lib*/*/", "/usr/lib*/", 1))
 			if files = append(files, more...); len(files) == 0 && os.Geteuid() == 0 {
 				t.Fatalf("this machine has no %s: run make setup", pattern)
@@ -60,7 +60,7 @@ func TestOtherFilesAreNotListedAsUnsupported(t *testing.T) {
 		_, err := Open(file)
 		var refused *UnsupportedError
 		if !errors.Is(err, ErrNoLibrary) || errors.As(err, &refused) {
-			t.Errorf("%s: got error %v, want only that it is not a library", file, err)
+			t.Errorf("%s: got error %v, want only ErrNoLibrary", file, err)
 		}
 	}
 }

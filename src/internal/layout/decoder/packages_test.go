@@ -17,8 +17,7 @@ import (
 	"crypto-auditing/src/internal/layout"
 )
 
-// everything includes the packages that take long to fetch: what "make soak" is
-// for.
+// everything includes the packages that take long to fetch, for "make soak".
 var everything = flag.Bool("everything", false, "also decode the packages of other suites than this machine's")
 
 // packages unpacks the packages of a suite and returns the libraries in them.
@@ -80,7 +79,7 @@ func TestLibrariesOfPackagesHaveTheKnownLayouts(t *testing.T) {
 	}
 }
 
-// The instructions before real sites are changed to those that make a probe there harmful.
+// Instructions before real sites are replaced by ones that make a probe there harmful.
 func TestASiteThatHarmsProgramsOnARM64IsRefused(t *testing.T) {
 	libraries := packages(t, "bookworm", "arm64")
 	const (
@@ -94,10 +93,10 @@ func TestASiteThatHarmsProgramsOnARM64IsRefused(t *testing.T) {
 		want              string
 		usable            bool
 	}{
-		"the end of a handshake":             {"libssl.so.3", "state_machine", 4, exclusive, between, false},
-		"the end of a handshake of GnuTLS":   {"libgnutls.so.30", "gnutls_handshake", 4, exclusive, between, true},
-		"the end of a handshake, after more": {"libssl.so.3", "state_machine", 24, exclusive, between, false},
-		"an operation":                       {"libcrypto.so.3", "EVP_PKEY_sign", 0, literal, cannot, true},
+		"the end of a handshake":           {"libssl.so.3", "state_machine", 4, exclusive, between, false},
+		"the end of a handshake of GnuTLS": {"libgnutls.so.30", "gnutls_handshake", 4, exclusive, between, true},
+		"the end of a handshake, earlier":  {"libssl.so.3", "state_machine", 24, exclusive, between, false},
+		"an operation":                     {"libcrypto.so.3", "EVP_PKEY_sign", 0, literal, cannot, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := libraries[slices.IndexFunc(libraries, func(path string) bool { return strings.HasPrefix(filepath.Base(path), c.library) })]
@@ -123,7 +122,7 @@ func TestASiteThatHarmsProgramsOnARM64IsRefused(t *testing.T) {
 			}
 			for _, s := range lib.Sites {
 				if s.Function == c.function && (s.Role == layout.HandshakeEnd || c.before == 0) {
-					t.Errorf("%s has the site %#x", s.Function, s.Addr)
+					t.Errorf("%s still has the site %#x", s.Function, s.Addr)
 				}
 			}
 		})

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Prints the loads that lead to each value, as the compiler has the structures of
- * the OpenSSL that this is compiled in the source of.
+ * Prints the loads that lead to each value, from the structures of the OpenSSL
+ * source in which it is compiled.
  */
 #include <stddef.h>
 #include <stdio.h>
