@@ -27,7 +27,7 @@ func TestArgumentsOfAMD64(t *testing.T) {
 		"1@%ah 1@%bh -1@%ch 1@%dh":      "u8 rax>>8, u8 rbx>>8, s8 rcx>>8, u8 rdx>>8",
 		"8@%r8 4@%r9d 2@%r10w 1@%r11b":  "u64 r8, u32 r9, u16 r10, u8 r11",
 		"8@%r12 8@%r13 8@%r14 8@%r15":   "u64 r12, u64 r13, u64 r14, u64 r15",
-		// The size governs, not the part of the register that is named.
+		// The size counts, not the named part of the register.
 		"-4@%rax 8@%eax 1@%r8d":       "s32 rax, u64 rax, u8 r8",
 		"8@$2 8@$0":                   "u64 2, u64 0",
 		"8@$-5 -8@$-1":                "u64 18446744073709551611, s64 -1",
@@ -107,7 +107,7 @@ func TestFieldsOfArguments(t *testing.T) {
 	}
 }
 
-func TestArgumentsRefusedByName(t *testing.T) {
+func TestUnsupportedArgumentsAreRefused(t *testing.T) {
 	const symbol, pc = "relative to a symbol", "relative to the instruction pointer"
 	for m, cases := range map[elf.Machine]map[string]string{
 		elf.EM_X86_64: {

@@ -29,15 +29,15 @@ func compile(t *testing.T, compiler string, flags ...string) string {
 		t.Skip("<sys/sdt.h> is not installed (package systemtap-sdt-dev)")
 	}
 	path := filepath.Join(t.TempDir(), "publisher")
-	// The header is the same for all machines; the directory it is in has
-	// another's headers of the C library, which must not be found first.
+	// The header is the same for all machines, but its directory may have C library
+	// headers of another machine, which must not be found first.
 	args := append([]string{"-w", "-idirafter", include, "-o", path, "testdata/publisher.c"}, flags...)
 	run(t, compiler, args...)
 	return path
 }
 
-// readelfSites returns the output of readelf for the probe notes of a file, a line
-// for each.
+// readelfSites returns the output of readelf for the probe notes of a file, one line
+// each.
 func readelfSites(t *testing.T, path string) []string {
 	t.Helper()
 	if _, err := exec.LookPath("readelf"); err != nil {
@@ -53,7 +53,7 @@ func readelfSites(t *testing.T, path string) []string {
 	return lines
 }
 
-// sites returns the same of a File that was not prelinked.
+// sites returns the same lines for a File that was not prelinked.
 func sites(f *File) []string {
 	var lines []string
 	for _, s := range f.Sites {
@@ -73,7 +73,7 @@ func compareWithReadelf(t *testing.T, path string) *File {
 	}
 	got, want := strings.Join(sites(f), "\n"), strings.Join(readelfSites(t, path), "\n")
 	if got != want {
-		t.Errorf("%s: got\n%s\nreadelf has\n%s", path, got, want)
+		t.Errorf("%s: got\n%s\nreadelf prints\n%s", path, got, want)
 	}
 	return f
 }
@@ -88,7 +88,7 @@ func TestCompiledProbesMatchReadelf(t *testing.T) {
 				}
 				for _, s := range f.Sites {
 					if s.Nop != NopOne {
-						t.Errorf("%s at %#x stands on a no-operation of kind %s, want one", s.Name, s.Addr, s.Nop)
+						t.Errorf("%s at %#x is at a nop of kind %s, want one", s.Name, s.Addr, s.Nop)
 					}
 				}
 			})
@@ -96,7 +96,7 @@ func TestCompiledProbesMatchReadelf(t *testing.T) {
 	}
 }
 
-func TestSystemLibrariesAreReadAsReadelfDoes(t *testing.T) {
+func TestSystemLibrariesMatchReadelf(t *testing.T) {
 	found := 0
 	for _, pattern := range []string{"/usr/lib/*/libc.so.6", "/usr/lib64/libc.so.6", "/usr/lib/*/libstdc++.so.6", "/usr/lib64/libstdc++.so.6",
 		"/usr/lib/*/libm.so.6", "/usr/lib/*/ld-linux*"} {

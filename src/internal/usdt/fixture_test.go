@@ -15,8 +15,8 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// fixtures are the ELF files of testdata with the compiler of their source.
-// They are committed, so that the tests of what is read from them need none.
+// fixtures are the ELF files of testdata with the compiler of their source. They are
+// committed, so that most tests need no compiler.
 var fixtures = map[string]string{
 	"amd64":     "gcc",
 	"arm64":     "aarch64-linux-gnu-gcc",
@@ -54,7 +54,7 @@ func run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// describe writes all contents of a File as text.
+// describe returns the contents of a File as text.
 func describe(f *File) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "machine %s\nbuild-id %x\n", elffile.MachineName(f.Machine), f.BuildID)
@@ -108,8 +108,7 @@ func TestCommittedFilesReadAsRecorded(t *testing.T) {
 	}
 }
 
-// Another linker may lay the file out in another way, so that addresses are
-// not compared.
+// Addresses are not compared, because they depend on the linker.
 func TestCommittedFilesMatchTheirSources(t *testing.T) {
 	for name := range fixtures {
 		t.Run(name, func(t *testing.T) {
@@ -161,12 +160,12 @@ func TestPrelinkedFileIsCorrected(t *testing.T) {
 	}
 	s := f.Sites[0]
 	if s.Nop != NopOne {
-		t.Errorf("the site at %#x is no no-operation: the address was not corrected", s.Addr)
+		t.Errorf("the site at %#x is not a nop: the address was not corrected", s.Addr)
 	}
 	if s.SemaphoreAddr == 0 || s.SemaphoreOffset == 0 {
-		t.Errorf("semaphore at %#x, %#x of the file: want both", s.SemaphoreAddr, s.SemaphoreOffset)
+		t.Errorf("semaphore at address %#x, offset %#x: want both", s.SemaphoreAddr, s.SemaphoreOffset)
 	}
 	if f.Sites[1].SemaphoreAddr != 0 || f.Sites[1].SemaphoreOffset != 0 {
-		t.Error("a site without a semaphore was given one by the correction")
+		t.Error("the correction added a semaphore to a site without one")
 	}
 }

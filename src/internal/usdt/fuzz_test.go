@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// checkArgs states what holds of all arguments that were accepted.
+// checkArgs checks invariants of accepted arguments.
 func checkArgs(t *testing.T, m elf.Machine, args []capture.Arg) {
 	t.Helper()
 	if len(args) > MaxArgs {
@@ -43,7 +43,7 @@ func checkArgs(t *testing.T, m elf.Machine, args []capture.Arg) {
 				widened = a.Const << unused >> unused
 			}
 			if widened != a.Const {
-				t.Errorf("%s is no value of its type", a)
+				t.Errorf("%s is not a value of its type", a)
 			}
 		case capture.ArgReg:
 			inPtRegs(a.Reg)
@@ -84,10 +84,10 @@ func FuzzParseArgs(f *testing.F) {
 		if err != nil {
 			var specErr *SpecError
 			if !errors.As(err, &specErr) {
-				t.Errorf("%q: the error %v is no SpecError", spec, err)
+				t.Errorf("%q: the error %v is not a SpecError", spec, err)
 			}
 			if len(args) != 0 {
-				t.Errorf("%q: arguments and an error", spec)
+				t.Errorf("%q: got both arguments and an error", spec)
 			}
 			return
 		}
@@ -95,8 +95,7 @@ func FuzzParseArgs(f *testing.F) {
 	})
 }
 
-// FuzzNotes walks a note section of any content inside an otherwise sound
-// file.
+// FuzzNotes walks a note section of any content in an otherwise valid file.
 func FuzzNotes(f *testing.F) {
 	whole := fixture(f, "amd64")
 	e, err := elffile.New(bytes.NewReader(whole), int64(len(whole)))
@@ -111,7 +110,7 @@ func FuzzNotes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, notes []byte) {
 		file, err := parse(replaceNotes(bytes.Clone(whole), header, notes))
 		if err != nil {
-			t.Fatalf("a section of notes made the file unusable: %v", err)
+			t.Fatalf("a note section made the file unusable: %v", err)
 		}
 		checkFile(t, file, int64(len(whole)+len(notes)))
 		if n := len(file.Sites) + len(file.Errors) + file.Dropped; n > len(notes)/12+1 {
@@ -121,13 +120,13 @@ func FuzzNotes(f *testing.F) {
 }
 
 func FuzzParse(f *testing.F) {
-	// The seeds in testdata are the least files with a probe: the fixtures
-	// are mostly padding.
+	// The seeds in testdata are minimal files with a probe: the fixtures are mostly
+	// padding.
 	f.Fuzz(func(t *testing.T, b []byte) {
 		file, err := parse(b)
 		if err != nil {
 			if file != nil {
-				t.Error("a file and an error")
+				t.Error("got both a file and an error")
 			}
 			return
 		}
@@ -146,7 +145,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// checkFile states what holds of every file of size bytes that was read.
+// checkFile checks invariants of a file of size bytes.
 func checkFile(t *testing.T, f *File, size int64) {
 	t.Helper()
 	if len(f.Sites) > MaxNotes || len(f.Errors) > MaxErrors || len(f.BuildID) > elffile.MaxBuildID {
@@ -166,7 +165,7 @@ func checkFile(t *testing.T, f *File, size int64) {
 			t.Errorf("%s: semaphore at %#x, %d of the file", s.Name, s.SemaphoreAddr, s.SemaphoreOffset)
 		}
 		if s.Provider == "" || s.Name == "" || len(s.Provider) > MaxName || len(s.Name) > MaxName {
-			t.Errorf("a site is called %q:%q", s.Provider, s.Name)
+			t.Errorf("a site has the name %q:%q", s.Provider, s.Name)
 		}
 		checkArgs(t, f.Machine, s.Args)
 	}

@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// fixture returns the bytes of a committed ELF file, for the test to change.
+// fixture returns the bytes of a committed ELF file, which the test may change.
 func fixture(t testing.TB, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name+".elf"))
@@ -29,7 +29,7 @@ func fixture(t testing.TB, name string) []byte {
 
 func parse(b []byte) (*File, error) { return Parse(bytes.NewReader(b), int64(len(b))) }
 
-// sectionHeader returns where the header of the section stands in the file.
+// sectionHeader returns the offset of the header of a section.
 func sectionHeader(t testing.TB, b []byte, name string) int {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(b))
@@ -45,7 +45,7 @@ func sectionHeader(t testing.TB, b []byte, name string) int {
 	return 0
 }
 
-func TestFilesOfOtherKindsAreRefusedByName(t *testing.T) {
+func TestUnsupportedKindsOfFilesAreRefused(t *testing.T) {
 	le := binary.LittleEndian
 	for name, c := range map[string]struct {
 		change func(b []byte)
@@ -95,11 +95,11 @@ func TestBrokenFilesAreTypedErrors(t *testing.T) {
 		"no segments":         {func(_ *testing.T, b []byte) []byte { le.PutUint16(b[56:], 0); return b }, "program headers"},
 		"many segments":       {func(_ *testing.T, b []byte) []byte { le.PutUint16(b[56:], 0xfffe); return b }, "program headers"},
 		"odd segment headers": {func(_ *testing.T, b []byte) []byte { le.PutUint16(b[54:], 57); return b }, "program headers"},
-		"segments far away":   {func(_ *testing.T, b []byte) []byte { le.PutUint64(b[32:], huge); return b }, "program headers"},
-		"sections far away":   {func(_ *testing.T, b []byte) []byte { le.PutUint64(b[40:], ^uint64(0)); return b }, "section headers"},
+		"segments beyond end": {func(_ *testing.T, b []byte) []byte { le.PutUint64(b[32:], huge); return b }, "program headers"},
+		"sections beyond end": {func(_ *testing.T, b []byte) []byte { le.PutUint64(b[40:], ^uint64(0)); return b }, "section headers"},
 		"odd section headers": {func(_ *testing.T, b []byte) []byte { le.PutUint16(b[58:], 63); return b }, "section headers"},
 		"no name section":     {func(_ *testing.T, b []byte) []byte { le.PutUint16(b[62:], 99); return b }, "section names"},
-		"sections without number and end": {func(_ *testing.T, b []byte) []byte {
+		"endless sections without a number": {func(_ *testing.T, b []byte) []byte {
 			le.PutUint16(b[60:], 0)
 			le.PutUint64(b[le.Uint64(b[40:])+32:], huge)
 			return b
@@ -141,7 +141,7 @@ func TestFilesThatAreNotELFAreReported(t *testing.T) {
 	}
 }
 
-// failing is a file whose reads fail beyond an offset.
+// failing is a file whose reads fail after an offset.
 type failing struct {
 	io.ReaderAt
 	from int64
@@ -156,7 +156,7 @@ func (f failing) ReadAt(b []byte, off int64) (int, error) {
 	return f.ReaderAt.ReadAt(b, off)
 }
 
-// A read that fails must not look like a file without probes.
+// A failed read must not look like a file without probes.
 func TestFailedReadsAreErrors(t *testing.T) {
 	b := fixture(t, "amd64")
 	want, err := parse(b)
@@ -170,9 +170,9 @@ func TestFailedReadsAreErrors(t *testing.T) {
 		case errors.Is(err, errDisk):
 			failed++
 		case err != nil:
-			t.Fatalf("reads fail from %d on: got error %v", from, err)
+			t.Fatalf("reads fail from %d: got error %v", from, err)
 		case len(f.Sites) != len(want.Sites):
-			t.Fatalf("reads fail from %d on: %d sites and no error, want %d", from, len(f.Sites), len(want.Sites))
+			t.Fatalf("reads fail from %d: %d sites and no error, want %d", from, len(f.Sites), len(want.Sites))
 		}
 	}
 	if failed == 0 {
@@ -217,7 +217,7 @@ func withNotes(t testing.TB, notes []byte) []byte {
 	return replaceNotes(b, sectionHeader(t, b, probeNoteSection), notes)
 }
 
-// replaceNotes makes the section whose header stands at h in b hold notes.
+// replaceNotes replaces the content of the section whose header is at h in b.
 func replaceNotes(b []byte, h int, notes []byte) []byte {
 	le := binary.LittleEndian
 	le.PutUint64(b[h+24:], uint64(len(b)))
@@ -225,7 +225,7 @@ func replaceNotes(b []byte, h int, notes []byte) []byte {
 	return append(b, notes...)
 }
 
-// codeAddr is the address of a site of the amd64 file.
+// codeAddr returns the address of a site of the amd64 file.
 func codeAddr(t testing.TB) uint64 {
 	f, err := parse(fixture(t, "amd64"))
 	if err != nil {
@@ -243,12 +243,12 @@ func TestBadNoteDoesNotHideGoodOnes(t *testing.T) {
 	}{
 		"version":            {testNote("stapsdt", 4, addr, 0, 0, "a\x00b\x00\x00"), "cannot use probe note 1: version 4"},
 		"short":              {testNote("stapsdt", 3, addr, 0, 0, "")[:44], "note 1: its provider has no end"},
-		"no texts":           {testNote("stapsdt", 3, addr, 0, 0, ""), "its provider has no end"},
+		"no strings":         {testNote("stapsdt", 3, addr, 0, 0, ""), "its provider has no end"},
 		"provider unended":   {testNote("stapsdt", 3, addr, 0, 0, "abc"), "its provider has no end"},
 		"provider empty":     {testNote("stapsdt", 3, addr, 0, 0, "\x00b\x00\x00"), "its provider is empty"},
 		"provider long":      {testNote("stapsdt", 3, addr, 0, 0, strings.Repeat("a", 129)+"\x00b\x00\x00"), "provider has 129 bytes"},
-		"provider with line": {testNote("stapsdt", 3, addr, 0, 0, "a\nb\x00b\x00\x00"), `not text: "a\nb"`},
-		"provider no UTF-8":  {testNote("stapsdt", 3, addr, 0, 0, "\xff\x00b\x00\x00"), "not text"},
+		"provider newline":   {testNote("stapsdt", 3, addr, 0, 0, "a\nb\x00b\x00\x00"), `not text: "a\nb"`},
+		"provider not UTF-8": {testNote("stapsdt", 3, addr, 0, 0, "\xff\x00b\x00\x00"), "not text"},
 		"provider blank":     {testNote("stapsdt", 3, addr, 0, 0, "a b\x00b\x00\x00"), "not text"},
 		"escape sequence":    {testNote("stapsdt", 3, addr, 0, 0, "a\x00\x1b[2J\x00\x00"), "not text"},
 		"name unended":       {testNote("stapsdt", 3, addr, 0, 0, "a\x00b"), "its name has no end"},
@@ -285,7 +285,7 @@ func TestBadNoteDoesNotHideGoodOnes(t *testing.T) {
 	}
 }
 
-func TestNotesThatCannotBeWalkedKeepThoseBefore(t *testing.T) {
+func TestACutNoteKeepsPreviousNotes(t *testing.T) {
 	good := testNote("stapsdt", 3, codeAddr(t), 0, 0, "crypto_auditing\x00data\x008@%rax\x00")
 	le := binary.LittleEndian
 	for name, bad := range map[string][]byte{
@@ -301,7 +301,7 @@ func TestNotesThatCannotBeWalkedKeepThoseBefore(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(f.Sites) != 1 || len(f.Errors) != 1 || !errors.Is(f.Errors[0], elffile.ErrNoteCut) {
-				t.Errorf("%d sites and errors %v, want 1 and that a note was cut", len(f.Sites), f.Errors)
+				t.Errorf("%d sites and errors %v, want 1 site and the error of a cut note", len(f.Sites), f.Errors)
 			}
 		})
 	}
@@ -351,8 +351,8 @@ func TestLimitsOfNotesHold(t *testing.T) {
 	})
 }
 
-// Files with more sections or segments than the header's 16 bits hold state their number
-// in their first section header.
+// Files whose number of sections or segments exceeds the header's 16 bits have it in their
+// first section header.
 func TestNumbersInTheFirstSectionHeaderAreRead(t *testing.T) {
 	b := fixture(t, "amd64")
 	want, err := parse(b)
@@ -384,14 +384,14 @@ func TestBuildIDIsFoundWithAndWithoutSections(t *testing.T) {
 		want   string
 	}{
 		"segment and section": {func([]byte) {}, want},
-		"segment alone":       {func(b []byte) { le.PutUint64(b[40:], 0) }, want},
-		"section alone":       {func(b []byte) { le.PutUint32(b[64+3*56:], uint32(elf.PT_NULL)) }, want},
+		"only a segment":      {func(b []byte) { le.PutUint64(b[40:], 0) }, want},
+		"only a section":      {func(b []byte) { le.PutUint32(b[64+3*56:], uint32(elf.PT_NULL)) }, want},
 		"neither": {func(b []byte) {
 			le.PutUint64(b[40:], 0)
 			le.PutUint32(b[64+3*56:], uint32(elf.PT_NULL))
 		}, ""},
 		"segment too large":  {func(b []byte) { le.PutUint64(b[64+3*56+32:], 1<<40) }, want},
-		"segment not there":  {func(b []byte) { le.PutUint64(b[64+3*56+8:], 1<<40) }, want},
+		"segment beyond end": {func(b []byte) { le.PutUint64(b[64+3*56+8:], 1<<40) }, want},
 		"aligned to 8 bytes": {func(b []byte) { le.PutUint64(b[64+3*56+48:], 8) }, want},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,8 +24,8 @@ type tracee struct {
 	regs syscall.PtraceRegs
 }
 
-// register returns the value of r, by the offset the package gives. The
-// structure ptrace fills is the kernel's struct pt_regs, and more after it.
+// register returns the value of r by its PtRegsOffset. The structure of ptrace begins with the
+// kernel's struct pt_regs.
 func (p *tracee) register(t *testing.T, r capture.Register) uint64 {
 	t.Helper()
 	if r == capture.NoRegister {
@@ -39,7 +39,7 @@ func (p *tracee) register(t *testing.T, r capture.Register) uint64 {
 	return binary.LittleEndian.Uint64(regs[off:])
 }
 
-// value returns the value of an argument, as a tracer would find it.
+// value returns the value of an argument, like a tracer.
 func (p *tracee) value(t *testing.T, a *capture.Arg) int64 {
 	t.Helper()
 	var v uint64
@@ -66,8 +66,8 @@ func (p *tracee) value(t *testing.T, a *capture.Arg) int64 {
 	return int64(v << unused >> unused)
 }
 
-// trace runs the program at path, which must not be position independent, and
-// returns a line for every probe it fires.
+// trace runs the program at path, which must not be position independent, and returns a line
+// for every hit.
 func trace(t *testing.T, path string) []string {
 	t.Helper()
 	f, err := Open(path)
@@ -114,10 +114,10 @@ func trace(t *testing.T, path string) []string {
 		if err := syscall.PtraceGetRegs(p.pid, &p.regs); err != nil {
 			t.Fatal(err)
 		}
-		// The breakpoint stands for a no-operation: what follows it is next.
+		// The breakpoint replaces a nop: the program continues with the next instruction.
 		at := slices.IndexFunc(f.Sites, func(s Site) bool { return s.Addr == p.regs.Rip-1 })
 		if at < 0 {
-			t.Fatalf("the program stopped at %#x, which is no site", p.regs.Rip-1)
+			t.Fatalf("the program stopped at %#x, which is not a site", p.regs.Rip-1)
 		}
 		s := &f.Sites[at]
 		line := s.Name
@@ -127,12 +127,12 @@ func trace(t *testing.T, path string) []string {
 		hits = append(hits, line)
 	}
 	if status.ExitStatus() != 0 {
-		t.Errorf("the program ended with %d", status.ExitStatus())
+		t.Errorf("the program exited with %d", status.ExitStatus())
 	}
 	return hits
 }
 
-func TestArgumentsHaveTheValuesTheProgramPassed(t *testing.T) {
+func TestArgumentsHaveThePassedValues(t *testing.T) {
 	want := []string{
 		"widths -128 255 -32768 65535 -2147483648 4294967295 -9223372036854775808 -1",
 		"widths 1 2 3 4 5 6 7 8",
@@ -155,7 +155,7 @@ func TestArgumentsHaveTheValuesTheProgramPassed(t *testing.T) {
 						t.Errorf("hit %d is %q, want %q", i, got[i], want[i])
 					}
 				}
-				// Where the array is the linker decides.
+				// The linker decides the address of the array.
 				var addr uint64
 				if n, err := fmt.Sscanf(got[len(want)], "pointers 0 %d 12", &addr); n != 1 || err != nil || addr == 0 {
 					t.Errorf("the last hit is %q, want pointers 0 ADDRESS 12", got[len(want)])

@@ -23,22 +23,22 @@ func TestKindsOfNopsAreDistinguished(t *testing.T) {
 		code    string
 		want    NopKind
 	}{
-		"one":                   {elf.EM_X86_64, "\x90\xc3", NopOne},
-		"one and five":          {elf.EM_X86_64, "\x90\x0f\x1f\x44\x00\x00\xc3", NopOnePlusFive},
-		"one and most of five":  {elf.EM_X86_64, "\x90\x0f\x1f\x44\x00", NopOne},
-		"one and another five":  {elf.EM_X86_64, "\x90\x66\x0f\x1f\x40\x00", NopOne},
-		"five":                  {elf.EM_X86_64, "\x0f\x1f\x44\x00\x00", NopFive},
-		"five with an operand":  {elf.EM_X86_64, "\x0f\x1f\x44\x00\x01", NopNone},
-		"four":                  {elf.EM_X86_64, "\x0f\x1f\x40\x00\xc3", NopNone},
-		"one and ten":           {elf.EM_X86_64, "\x90\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00", NopOnePlusTen},
-		"one and most of ten":   {elf.EM_X86_64, "\x90\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00", NopOne},
-		"ten":                   {elf.EM_X86_64, "\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00", NopTen},
-		"return":                {elf.EM_X86_64, "\xc3\x90\x90", NopNone},
-		"xchg with a prefix":    {elf.EM_X86_64, "\x66\x90", NopNone},
-		"arm64":                 {elf.EM_AARCH64, "\x1f\x20\x03\xd5", NopOne},
-		"arm64 return":          {elf.EM_AARCH64, "\xc0\x03\x5f\xd6", NopNone},
-		"arm64 cut":             {elf.EM_AARCH64, "\x1f\x20\x03", NopNone},
-		"x86-64's one on arm64": {elf.EM_AARCH64, "\x90\x90\x90\x90", NopNone},
+		"one":                    {elf.EM_X86_64, "\x90\xc3", NopOne},
+		"one and five":           {elf.EM_X86_64, "\x90\x0f\x1f\x44\x00\x00\xc3", NopOnePlusFive},
+		"one and a cut five":     {elf.EM_X86_64, "\x90\x0f\x1f\x44\x00", NopOne},
+		"one and a similar five": {elf.EM_X86_64, "\x90\x66\x0f\x1f\x40\x00", NopOne},
+		"five":                   {elf.EM_X86_64, "\x0f\x1f\x44\x00\x00", NopFive},
+		"five with an operand":   {elf.EM_X86_64, "\x0f\x1f\x44\x00\x01", NopNone},
+		"four":                   {elf.EM_X86_64, "\x0f\x1f\x40\x00\xc3", NopNone},
+		"one and ten":            {elf.EM_X86_64, "\x90\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00", NopOnePlusTen},
+		"one and a cut ten":      {elf.EM_X86_64, "\x90\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00", NopOne},
+		"ten":                    {elf.EM_X86_64, "\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00", NopTen},
+		"return":                 {elf.EM_X86_64, "\xc3\x90\x90", NopNone},
+		"xchg with a prefix":     {elf.EM_X86_64, "\x66\x90", NopNone},
+		"arm64":                  {elf.EM_AARCH64, "\x1f\x20\x03\xd5", NopOne},
+		"arm64 return":           {elf.EM_AARCH64, "\xc0\x03\x5f\xd6", NopNone},
+		"arm64 cut":              {elf.EM_AARCH64, "\x1f\x20\x03", NopNone},
+		"x86-64's one on arm64":  {elf.EM_AARCH64, "\x90\x90\x90\x90", NopNone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const vaddr, off = 0x4010, 64 + 56
@@ -56,8 +56,8 @@ func TestKindsOfNopsAreDistinguished(t *testing.T) {
 	}
 }
 
-// minimal returns an ELF file with one segment of code, which ends 16 bytes before
-// the file does: they are not its own.
+// minimal returns an ELF file with one segment of code, followed by 16 bytes outside of the
+// segment.
 func minimal(machine elf.Machine, vaddr, off uint64, code string) []byte {
 	le := binary.LittleEndian
 	b := append([]byte(elf.ELFMAG), byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1)
@@ -106,7 +106,7 @@ func TestOpenNamesTheFileAndTheReason(t *testing.T) {
 		})
 	}
 	if _, err := Open(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the error of a missing file is %v, want fs.ErrNotExist inside", err)
+		t.Errorf("the error of a missing file is %v, want fs.ErrNotExist", err)
 	}
 }
 

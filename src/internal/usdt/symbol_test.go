@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// symbolFile links testdata/symbols.S in some way and returns what Open and
-// debug/elf make of it.
+// symbolFile links testdata/symbols.S with flags, and returns the file as read by Open and
+// by debug/elf.
 func symbolFile(t *testing.T, flags ...string) (string, *File, *elf.File) {
 	t.Helper()
 	if _, err := exec.LookPath("gcc"); err != nil {
@@ -36,8 +36,8 @@ func symbolFile(t *testing.T, flags ...string) (string, *File, *elf.File) {
 	return path, f, e
 }
 
-// outcomes returns by site what became of its first argument: the address of
-// the slot or of the symbol, or the error.
+// outcomes returns the resolved first argument of each site: the address of the slot or of
+// the symbol, or the error.
 func outcomes(f *File) map[string]string {
 	all := map[string]string{}
 	for _, s := range f.Sites {
@@ -86,7 +86,7 @@ func addressOf(t *testing.T, f *elf.File, name string) string {
 	return ""
 }
 
-func TestASymbolResolvesToASlotOrAnAddressOrIsRefused(t *testing.T) {
+func TestASymbolIsResolvedOrRefused(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("{ global: elsewhere; local: *; };\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -194,14 +194,14 @@ func TestHostileSymbolTablesAreRefusedAndBounded(t *testing.T) {
 		want    string
 	}{
 		"a huge table":           {".dynsym", func(h []byte) { le.PutUint64(h[32:], 1<<40) }, "more than"},
-		"a table not there":      {".dynsym", func(h []byte) { le.PutUint64(h[24:], 1<<40) }, "beyond the end"},
+		"a missing table":        {".dynsym", func(h []byte) { le.PutUint64(h[24:], 1<<40) }, "beyond the end"},
 		"odd entries":            {".dynsym", func(h []byte) { le.PutUint64(h[56:], 25) }, "entries have 25"},
 		"entries without a size": {".dynsym", func(h []byte) { le.PutUint64(h[56:], 0) }, "entries have 0"},
 		"no names":               {".dynsym", func(h []byte) { le.PutUint32(h[40:], 1<<31) }, "no names"},
 		"huge names":             {".dynstr", func(h []byte) { le.PutUint64(h[32:], 1<<40) }, "more than"},
-		"names not there":        {".dynstr", func(h []byte) { le.PutUint64(h[24:], 1<<63) }, "beyond the end"},
+		"missing names":          {".dynstr", func(h []byte) { le.PutUint64(h[24:], 1<<63) }, "beyond the end"},
 		"huge relocations":       {".rela.dyn", func(h []byte) { le.PutUint64(h[32:], 1<<40) }, "more than"},
-		"relocations of another": {".rela.dyn", func(h []byte) { le.PutUint32(h[40:], 1<<31) }, "another library's"},
+		"foreign relocations":    {".rela.dyn", func(h []byte) { le.PutUint32(h[40:], 1<<31) }, "another library's"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := fixture(t, "symbols")

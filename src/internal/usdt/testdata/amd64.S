@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One site for every form of argument that x86-64 has, one for every kind of
-   no-operation, and notes that cannot be used between them. */
+/* One site for every form of argument of x86-64, one for every kind of nop, and
+   invalid notes between them. */
 #include "note.inc"
 
 	.section .rodata
@@ -26,7 +26,7 @@ code:
 	site memory, "8@(%rax) -8@-16(%rbp) 8@16(%rax,%rbx,8) 8@(,%rbx,8) 4@8(%rsp,%r12) -8@8+16(%rsp) 8@0x20(%rbx)"
 	site none, ""
 
-	/* Notes that cannot be used. */
+	/* Invalid notes. */
 	site symbolic, "8@foo(%rip)"
 	site thread_local, "8@%fs:16"
 	site vector, "8f@%xmm0"
@@ -46,7 +46,7 @@ code:
 9:	mov %rdi, %rax
 	note 9b, crypto_auditing, instruction, "8@%rax"
 
-	/* A semaphore, other providers, a note of somebody else. */
+	/* A semaphore, other providers, a note of another owner. */
 9:	nop
 	note 9b, crypto_auditing, counted, "8@%rdi", counter
 	site drafted, "8@%rdi", audit

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One site for every form of argument that arm64 has, and notes that cannot
-   be used between them. */
+/* One site for every form of argument of arm64, and invalid notes between
+   them. */
 #include "note.inc"
 
 	.section .rodata

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A file moved by 0x7000 after its notes were written: what they say of the
-   sites, the semaphore and .stapsdt.base is that much too low. */
+/* A file moved by 0x7000 after its notes were written: the addresses in them, of
+   the sites, the semaphore and .stapsdt.base, are too low by that much. */
 #define MOVED 0x7000
 #include "note.inc"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fires probes whose arguments compilers place in as many ways as they know:
-   every width and sign, constants, registers, the stack, arrays. The test
-   beside it knows what each of them has to be. */
+/* Fires probes whose arguments compilers place in many ways: every width and
+   sign, constants, registers, the stack, arrays. ptrace_amd64_test.go has the
+   expected values. */
 #define SDT_USE_VARIADIC
 #include <sys/sdt.h>
 
