@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// both decodes an entry in the quick and in the general way, if it is of the form
-// of the quick one.
-func both(t *testing.T, b []byte) (quick bool) {
+// both compares the fast and the general decoder, if the entry has the form that the fast
+// one supports.
+func both(t *testing.T, b []byte) (fast bool) {
 	t.Helper()
 	var of, want Group
 	d := newDecoder(b)
@@ -23,7 +23,7 @@ func both(t *testing.T, b []byte) (quick bool) {
 	general := newDecoder(b)
 	general.group(&want)
 	if general.err != nil || d.pos != general.pos || !reflect.DeepEqual(of, want) {
-		t.Errorf("quick: %d bytes, %+v\ngeneral: %d bytes, %+v, %v", d.pos, of, general.pos, want, general.err)
+		t.Errorf("fast: %d bytes, %+v\ngeneral: %d bytes, %+v, %v", d.pos, of, general.pos, want, general.err)
 	}
 	return true
 }
@@ -39,8 +39,8 @@ func randomText(r *rand.Rand, length int) []byte {
 	return b
 }
 
-// randomEntry returns an entry as Append writes it; whole reports whether none of
-// its values is cut.
+// randomEntry returns an entry of Append; whole reports whether no value is cut or
+// unreadable.
 func randomEntry(r *rand.Rand) (entry []byte, whole bool) {
 	lengths := []int{0, 1, 7, 8, 9, 23, 24, 255, 256, 70000}
 	length := func() int { return lengths[r.IntN(len(lengths))] }
@@ -75,28 +75,28 @@ func randomEntry(r *rand.Rand) (entry []byte, whole bool) {
 	return Append(nil, &g), whole
 }
 
-func TestEntriesOfTheAgentAreDecodedQuickly(t *testing.T) {
+func TestEntriesOfTheAgentUseTheFastDecoder(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 5))
-	quick := 0
+	fast := 0
 	for range 600 {
 		entry, whole := randomEntry(r)
 		if len(entry) > MaxEntry {
 			continue
 		}
 		if both(t, entry) {
-			quick++
+			fast++
 		} else if whole {
-			t.Fatalf("not decoded quickly: %x", entry[:min(len(entry), 200)])
+			t.Fatalf("not decoded by the fast decoder: %x", entry[:min(len(entry), 200)])
 		}
 		both(t, append(entry, entry...))
 		if cut := entry[:r.IntN(len(entry))]; both(t, cut) {
-			t.Fatal("half an entry is decoded")
+			t.Fatal("a cut entry is decoded")
 		}
 		entry[r.IntN(min(len(entry), 300))] ^= 1 << r.IntN(8)
 		both(t, entry)
 	}
-	if quick == 0 {
-		t.Error("nothing is decoded quickly")
+	if fast == 0 {
+		t.Error("no entry is decoded by the fast decoder")
 	}
 }
 
@@ -109,24 +109,24 @@ func FuzzCanonical(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { both(t, b) })
 }
 
-// Memory of the group is used again: nothing of an entry may be in the next.
-func TestDecodingKeepsNothingOfThePreviousEntry(t *testing.T) {
+// The memory of the group is reused: the next entry must not contain data of the previous one.
+func TestDecodingOverwritesThePreviousEntry(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 7))
-	var again Group
+	var reused Group
 	for range 150 {
 		entry, _ := randomEntry(r)
 		var fresh Group
 		if n, err := Decode(entry, &fresh); err != nil || n != len(entry) {
 			t.Fatal(err)
 		}
-		if _, err := Decode(entry, &again); err != nil {
+		if _, err := Decode(entry, &reused); err != nil {
 			t.Fatal(err)
 		}
-		if x, y := fmt.Sprintf("%+v", fresh), fmt.Sprintf("%+v", again); x != y {
-			t.Fatalf("%s\nin memory used before: %s", x, y)
+		if x, y := fmt.Sprintf("%+v", fresh), fmt.Sprintf("%+v", reused); x != y {
+			t.Fatalf("%s\nin reused memory: %s", x, y)
 		}
-		if !bytes.Equal(Append(nil, &again), entry) {
-			t.Fatal("encoded again it differs")
+		if !bytes.Equal(Append(nil, &reused), entry) {
+			t.Fatal("the reencoded entry differs")
 		}
 	}
 }

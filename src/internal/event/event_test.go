@@ -48,8 +48,8 @@ func TestAGroupDecodesToWhatWasEncoded(t *testing.T) {
 	}
 }
 
-// oracleGroup is the entry as the CBOR library sees it, which shares no code
-// with the encoder.
+// oracleGroup is an entry as decoded by the CBOR library, which shares no code with the
+// encoder.
 type oracleGroup struct {
 	Context    []byte           `cbor:"context"`
 	Start      uint64           `cbor:"start"`
@@ -92,7 +92,7 @@ func TestThePublicProjectsLogIsReadAndWrittenByteForByte(t *testing.T) {
 		if err != nil {
 			t.Fatalf("entry %d: %v", entries, err)
 		}
-		// The sample predates the executable, which we always write.
+		// The sample predates the executable, which Append always writes for new contexts.
 		if g.Events[0].Kind == event.Data {
 			if again := event.Append(nil, &g); !bytes.Equal(again, rest[:n]) {
 				t.Fatalf("entry %d:\n got %x\nwant %x", entries, again, rest[:n])
@@ -190,7 +190,7 @@ func TestMetadataRoundTrips(t *testing.T) {
 		t.Errorf("Loss = %+v, %v", got, ok)
 	}
 	if _, ok := sample().Loss(); ok {
-		t.Error("a group of data is no loss")
+		t.Error("a group of data counts as a loss")
 	}
 }
 
@@ -208,7 +208,7 @@ func TestContextIDsDifferByTaskContextAndKey(t *testing.T) {
 		a.ContextID(1, 1), a.ContextID(1, 2), a.ContextID(2, 1), a.ContextID(1, event.NoParent), b.ContextID(1, 1),
 	} {
 		if seen[id] || id.IsZero() {
-			t.Errorf("id %v repeats or is zero", id)
+			t.Errorf("id %v is not unique or is zero", id)
 		}
 		seen[id] = true
 	}
@@ -222,7 +222,7 @@ func TestContextIDsDifferByTaskContextAndKey(t *testing.T) {
 		t.Errorf("id %s", got)
 	}
 	if _, err := event.NewCipher(make([]byte, 15)); err == nil {
-		t.Error("a short key is taken")
+		t.Error("a short key is accepted")
 	}
 }
 
@@ -241,7 +241,7 @@ func FuzzDecode(f *testing.F) {
 		var again event.Group
 		c := event.Append(nil, &g)
 		if m, err := event.Decode(c, &again); err != nil || m != len(c) {
-			t.Fatalf("decoding what was encoded: %v", err)
+			t.Fatalf("decoding the encoded group: %v", err)
 		}
 	})
 }
@@ -258,7 +258,7 @@ func BenchmarkAppend(b *testing.B) {
 
 func BenchmarkDecode(b *testing.B) {
 	usual := sample()
-	usual.Events = usual.Events[:4] // with values that are whole
+	usual.Events = usual.Events[:4] // without cut values
 	buf := event.Append(nil, usual)
 	var g event.Group
 	b.ReportAllocs()

@@ -9,7 +9,7 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// decoded returns the group that b is.
+// decoded decodes a notice.
 func decoded(t *testing.T, b []byte) *event.Group {
 	t.Helper()
 	var g event.Group
@@ -51,7 +51,7 @@ func TestNoticesReturnWhatWasAppended(t *testing.T) {
 			t.Errorf("Recording = %+v, %v", got, ok)
 		}
 		if _, ok := g.Unrecorded(boot); ok {
-			t.Error("a stop is not yet a time without recording")
+			t.Error("a stop counts as a time without recording")
 		}
 	})
 	t.Run("library", func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestNoticesReturnWhatWasAppended(t *testing.T) {
 			t.Errorf("Unrecorded = %+v, %v", got, ok)
 		}
 		if _, ok := g.Recording(); ok {
-			t.Error("a library that was not recorded is no start of the agent")
+			t.Error("the notice of an unrecorded library counts as a start of the agent")
 		}
 	})
 	t.Run("removal", func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestOtherGroupsAreNotNotices(t *testing.T) {
 				t.Error("the group is a notice")
 			}
 			if _, ok := g.Recording(); ok {
-				t.Error("it reports a start")
+				t.Error("the group reports a start")
 			}
 		})
 	}

@@ -29,10 +29,10 @@ func TestASequenceReturnsEntriesUpToTheirEnd(t *testing.T) {
 	}{
 		"at once":          {bytes.NewReader(stream), io.EOF, len(stream)},
 		"in halves":        {iotest.HalfReader(bytes.NewReader(stream)), io.EOF, len(stream)},
-		"the end with it":  {iotest.DataErrReader(bytes.NewReader(stream)), io.EOF, len(stream)},
+		"end with data":    {iotest.DataErrReader(bytes.NewReader(stream)), io.EOF, len(stream)},
 		"inside an entry":  {io.MultiReader(bytes.NewReader(stream), bytes.NewReader(want[0][:9])), event.ErrTruncated, len(stream)},
 		"a reader's error": {io.MultiReader(bytes.NewReader(stream), bytes.NewReader(want[0][:9]), iotest.ErrReader(broken)), broken, len(stream) + 9},
-		"something else":   {io.MultiReader(bytes.NewReader(stream), bytes.NewReader([]byte{0x80, 0x80})), new(event.SyntaxError), len(stream)},
+		"invalid data":     {io.MultiReader(bytes.NewReader(stream), bytes.NewReader([]byte{0x80, 0x80})), new(event.SyntaxError), len(stream)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := event.NewSequence(c.reader)
@@ -59,7 +59,7 @@ func FuzzNumbers(f *testing.F) {
 	f.Add(event.Append(nil, sample()), uint64(7), int64(-5))
 	f.Add(event.AppendMissing(nil, &event.Missing{Entries: 1}), uint64(1)<<62, int64(1)<<62)
 	f.Fuzz(func(t *testing.T, raw []byte, sequence uint64, boot int64) {
-		_, _ = event.CutNumbers(bytes.Clone(raw)) // which may be anything
+		_, _ = event.CutNumbers(bytes.Clone(raw)) // must not panic on arbitrary input
 		n, err := event.Len(raw)
 		if err != nil || raw[0]&0x1f >= 22 {
 			return
@@ -72,7 +72,7 @@ func FuzzNumbers(f *testing.F) {
 		}
 		var g event.Group
 		if _, err := event.Decode(raw, &g); err == nil && g.IsMetadata() && !event.MayBeMetadata(raw) {
-			t.Error("a group of the log itself is taken for another")
+			t.Error("a metadata group is not recognised")
 		}
 	})
 }
