@@ -12,8 +12,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// handshakeGroups returns the groups of handshakes one after another, of five
-// contexts with new ids each. A group is valid until the next call.
+// handshakeGroups returns a function that returns the groups of consecutive handshakes, each
+// of five contexts with new ids. A group is valid until the next call.
 func handshakeGroups(b *testing.B) func() *event.Group {
 	b.Helper()
 	block, err := aes.NewCipher(make([]byte, 16))
@@ -60,12 +60,10 @@ func freshID(block cipher.Block, id *event.ContextID, n uint64) {
 	block.Encrypt(id[:], id[:])
 }
 
-// warm is the number of groups after which a builder gives out as many trees as
-// it takes.
+// warm is the number of groups after which a builder returns as many trees as it opens.
 const warm = 200_000
 
-// BenchmarkTrees is the time of a group in a long log, all trees of which are read
-// once.
+// BenchmarkTrees measures the time per group to read all trees of a long log once.
 func BenchmarkTrees(b *testing.B) {
 	for name, ordered := range map[string]bool{"ordered": true, "as complete": false} {
 		b.Run(name, func(b *testing.B) {

@@ -36,7 +36,7 @@ func roots(t testing.TB, groups []event.Group, options schema.Options) []*schema
 	return out
 }
 
-// sketch writes trees as text: a line for each span, its name and data.
+// sketch formats trees as text: a line for each span, with its name and data.
 func sketch(roots []*schema.Span) string {
 	var b strings.Builder
 	var write func(s *schema.Span, depth int)
@@ -72,7 +72,7 @@ func sketch(roots []*schema.Span) string {
 	return b.String()
 }
 
-func TestRecordedHandshakesBecomeTheirTrees(t *testing.T) {
+func TestRecordedHandshakesBecomeTrees(t *testing.T) {
 	for _, name := range tracetest.Names() {
 		t.Run(name, func(t *testing.T) {
 			hits, err := tracetest.Hits(name)
@@ -82,18 +82,17 @@ func TestRecordedHandshakesBecomeTheirTrees(t *testing.T) {
 			got := sketch(roots(t, hits, schema.Options{Ordered: true}))
 			goldentest.Compare(t, name+".tree", got)
 			if split := sketch(roots(t, tracetest.Split(hits), schema.Options{Ordered: true})); split != got {
-				t.Errorf("one event per group makes other trees:\n%s\nwant:\n%s", split, got)
+				t.Errorf("one event per group makes different trees:\n%s\nwant:\n%s", split, got)
 			}
 			if merged := sketch(roots(t, tracetest.Merge(hits), schema.Options{Ordered: true})); merged != got {
-				t.Errorf("merged groups make other trees:\n%s\nwant:\n%s", merged, got)
+				t.Errorf("merged groups make different trees:\n%s\nwant:\n%s", merged, got)
 			}
 		})
 	}
 }
 
-// script reads groups of one event each from lines "new ID PARENT" and
-// "ID KEY=VALUE", where a value that is a number is a word. No context has the
-// parent "-".
+// script parses groups of one event each from lines "new ID PARENT" and "ID KEY=VALUE".
+// A numeric value is a word. No context has the id "-".
 func script(t testing.TB, text string) []event.Group {
 	t.Helper()
 	var groups []event.Group
@@ -128,7 +127,7 @@ func id(name string) (c event.ContextID) {
 
 func TestContextsBecomeTrees(t *testing.T) {
 	for name, c := range map[string]struct{ script, want string }{
-		"an id that is used again opens a new span": {`
+		"a reused id opens a new span": {`
 			new a -
 			a name=tls::handshake_client
 			a tls::protocol_version=771
@@ -192,7 +191,7 @@ tls::handshake tls::role="client"
 tls::handshake tls::ciphersuite=4866 tls::extended_master_secret=1
   tls::key_exchange tls::group=29 tls::unheard_of=5
 `},
-		"a part with an id of its own goes where it may": {`
+		"a part with its own id becomes a child where allowed": {`
 			new a a
 			a name=tls::handshake
 			new a a
@@ -242,7 +241,7 @@ tls::handshake tls::role="server"
   (no name) pk::algorithm="RSA"
     (no name)
 `},
-		"a context met in the middle is a root": {`
+		"a context without its opening is a root": {`
 			a tls::protocol_version=772
 			new b a
 			b name=pk::verify
@@ -264,7 +263,7 @@ tls::handshake_server tls::protocol_version=771
 tls::handshake_server
   pk::derive
 `},
-		"a context that no registry knows is part of the operation": {`
+		"an unregistered context is part of the operation": {`
 			new a a
 			a name=tls::handshake
 			new a a
@@ -280,7 +279,7 @@ tls::handshake tls::ciphersuite=4866
   quic::retry quic::token=5
   quic::retry
 `},
-		"an operation that no registry knows repeats as a root": {`
+		"an unregistered operation repeats as a root": {`
 			new a a
 			a name=ike::exchange
 			new a a
@@ -296,7 +295,7 @@ ike::exchange
 			a tls::ciphersuite=2`, `
 tls::handshake tls::ciphersuite=2 tls::role="client"
 `},
-		"ids that are each other's parents are no cycle": {`
+		"ids that are each other's parents do not form a cycle": {`
 			new a b
 			new b a
 			new a b
@@ -307,7 +306,7 @@ tls::handshake tls::ciphersuite=2 tls::role="client"
     (no name)
       x
 `},
-		"a name that is no text names nothing": {`
+		"a name that is not text is ignored": {`
 			new a -
 			a name=7
 			a tls::role=client`, `
@@ -339,11 +338,11 @@ func TestAGroupWithoutItsOpeningIsMarked(t *testing.T) {
 		t.Errorf("the span is %+v, want name, executable and origin of the group", s)
 	}
 	if v, ok := s.Value(schema.KeyName); !ok || string(v.Bytes) != "tls::handshake" {
-		t.Errorf("its data has name %q (%v), want that of the group", v.Bytes, ok)
+		t.Errorf("its data has name %q (%v), want the name of the group", v.Bytes, ok)
 	}
 }
 
-func TestTimesAreThoseOfTheOpeningGroup(t *testing.T) {
+func TestASpanHasTheTimesOfItsOpeningGroup(t *testing.T) {
 	groups := []event.Group{
 		{Context: id("a"), Start: 10, End: 12, Events: []event.Event{
 			{Kind: event.NewContext, Parent: id("-")},
@@ -364,8 +363,7 @@ func TestTimesAreThoseOfTheOpeningGroup(t *testing.T) {
 	}
 }
 
-// randomHits makes probe hits of a few contexts with names and keys that
-// matter for nesting.
+// randomHits makes hits of a few contexts with names and keys that affect nesting.
 func randomHits(random *rand.Rand, n int) []event.Group {
 	ids := []string{"a", "b", "c", "d", "-"}
 	names := []string{"tls::handshake", "tls::key_exchange", "tls::sign", "tls::verify", "pk::derive", "pk::verify", "x::y", "tls::handshake_client"}
@@ -452,7 +450,7 @@ func TestQuietTreesAreCompleteWhenFlushed(t *testing.T) {
 				t.Fatalf("got %v, want %v", got, c.want)
 			}
 			if pending, oldest, ok := b.Pending(); pending != 1 || oldest != 6 || !ok {
-				t.Errorf("pending are %d from %d on, want 1 from 6 on", pending, oldest)
+				t.Errorf("%d trees are pending, from %d, want 1 from 6", pending, oldest)
 			}
 		})
 	}

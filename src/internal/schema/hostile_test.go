@@ -40,15 +40,15 @@ func TestNestingIsBounded(t *testing.T) {
 func TestMemoryIsBoundedForAnyInput(t *testing.T) {
 	const limit = 4 << 20
 	for name, group := range map[string]func(i int, g *event.Group){
-		"roots without end": func(i int, g *event.Group) {
+		"endless roots": func(i int, g *event.Group) {
 			g.Context = id(strconv.Itoa(i))
 			g.Events = []event.Event{{Kind: event.NewContext}}
 		},
-		"one tree without end": func(i int, g *event.Group) {
+		"one endless tree": func(i int, g *event.Group) {
 			g.Context = id(strconv.Itoa(i))
 			g.Events = []event.Event{{Kind: event.NewContext, Parent: id(strconv.Itoa(i / 2))}}
 		},
-		"data without end in one context": func(i int, g *event.Group) {
+		"endless data in one context": func(i int, g *event.Group) {
 			g.Context = id("a")
 			g.Events = []event.Event{{Key: []byte("k" + strconv.Itoa(i)), Value: event.Value{Kind: event.Blob, Bytes: make([]byte, 100)}}}
 		},
@@ -135,7 +135,7 @@ func FuzzBuilder(f *testing.F) {
 		}
 		b.Close()
 		if given != events || depth > schema.MaxDepth {
-			t.Errorf("of %d events %d are in the trees, which are %d deep", events, given, depth)
+			t.Errorf("%d of %d events are in the trees, which are %d deep", given, events, depth)
 		}
 	})
 }

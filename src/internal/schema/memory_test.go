@@ -11,8 +11,8 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// randomGroup returns a group of few contexts, that are opened again, have many
-// keys, long values and names.
+// randomGroup returns a group of one of few contexts, which are reopened and have many keys,
+// long values and names.
 func randomGroup(r *rand.Rand, at uint64) event.Group {
 	names := []string{"tls::handshake", "tls::key_exchange", "tls::sign", "pk::derive", "x::y"}
 	g := event.Group{Context: event.ContextID{1 + byte(r.IntN(40))}, Start: at, End: at, Executable: []byte(names[r.IntN(5)])}
@@ -38,7 +38,7 @@ func randomGroup(r *rand.Rand, at uint64) event.Group {
 	return g
 }
 
-// describe writes all that is known of a tree.
+// describe writes all fields of a tree.
 func describe(w *strings.Builder, s *Span) {
 	fmt.Fprintf(w, "%x %q %q %q %q %q %q %d %d %d %v %v {", s.Context, s.Name, s.Origin, s.Executable, s.Unit, s.Source, s.Joined, s.Start, s.End, s.Last, s.Headless, s.Cut)
 	for i := range s.Data {
@@ -59,7 +59,7 @@ func TestTreesAreTheSameInReusedMemory(t *testing.T) {
 	}
 	for seed := range uint64(16) {
 		options := Options{MaxBytes: 40_000, Ordered: seed%2 == 0}
-		var fresh, again strings.Builder
+		var fresh, reused strings.Builder
 		build := func(emit func(*Builder, *Span)) {
 			random := rand.New(rand.NewPCG(seed, 3))
 			var b *Builder
@@ -76,23 +76,23 @@ func TestTreesAreTheSameInReusedMemory(t *testing.T) {
 		build(func(_ *Builder, root *Span) { describe(&fresh, root) })
 		var waiting []*Span
 		build(func(b *Builder, root *Span) {
-			// They are given back later, as by a printer with a queue.
+			// Trees are released later, like by a printer with a queue.
 			if waiting = append(waiting, root); len(waiting) > 7 {
-				describe(&again, waiting[0])
+				describe(&reused, waiting[0])
 				b.Release(waiting[0])
 				waiting = waiting[1:]
 			}
 		})
 		for _, root := range waiting {
-			describe(&again, root)
+			describe(&reused, root)
 		}
-		if fresh.String() != again.String() {
+		if fresh.String() != reused.String() {
 			t.Fatalf("seed %d: trees differ", seed)
 		}
 	}
 }
 
-func TestLittleMemoryIsKeptForReuse(t *testing.T) {
+func TestMemoryKeptForReuseIsBounded(t *testing.T) {
 	var m memory
 	s := new(Span)
 	for i := range 100 {

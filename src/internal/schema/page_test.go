@@ -10,8 +10,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// registered returns the part of crypto-auditing-registry(5) that lists what is
-// built in.
+// registered returns the section of crypto-auditing-registry(5) that lists the built-in
+// registry.
 func registered(t *testing.T) string {
 	t.Helper()
 	r, err := schema.Builtin()
@@ -50,8 +50,8 @@ func sentence(description string) string {
 	return strings.ToUpper(description[:1]) + description[1:] + ".\n"
 }
 
-// UPDATE_GOLDEN=1 rewrites the part.
-func TestThePageOfTheRegistryListsAllOfIt(t *testing.T) {
+// UPDATE_GOLDEN=1 rewrites the section.
+func TestTheManualPageListsTheWholeRegistry(t *testing.T) {
 	const file = "../../../docs/man/crypto-auditing-registry.5.in"
 	const begin, end = ".Sh BUILT IN\n", ".Sh EXAMPLES\n"
 	page, err := os.ReadFile(file)
@@ -69,7 +69,7 @@ func TestThePageOfTheRegistryListsAllOfIt(t *testing.T) {
 		return
 	}
 	if os.Getenv("UPDATE_GOLDEN") == "" {
-		t.Fatalf("%s is not about the registry there is: UPDATE_GOLDEN=1 go test ./src/internal/schema writes it", file)
+		t.Fatalf("%s differs from the registry: run UPDATE_GOLDEN=1 go test ./src/internal/schema", file)
 	}
 	if err := os.WriteFile(file, []byte(head+begin+intro+want+end+tail), 0o644); err != nil {
 		t.Fatal(err)

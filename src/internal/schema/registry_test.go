@@ -30,9 +30,9 @@ func TestNumbersHaveTheirRegisteredNames(t *testing.T) {
 		"a suite of ChaCha20":                {"tls::ciphersuite", 0xcca8, "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"},
 		"a suite of SM4":                     {"tls::ciphersuite", 0xc6, "TLS_SM4_GCM_SM3"},
 		"a suite of GOST":                    {"tls::ciphersuite", 0xc100, "TLS_GOSTR341112_256_WITH_KUZNYECHIK_CTR_OMAC"},
-		"a suite renamed since":              {"tls::ciphersuite", 0x1306, "TLS_AEGIS_256_SHA512"},
+		"a renamed suite":                    {"tls::ciphersuite", 0x1306, "TLS_AEGIS_256_SHA512"},
 		"the null suite":                     {"tls::ciphersuite", 0, "TLS_NULL_WITH_NULL_NULL"},
-		"GREASE is no suite":                 {"tls::ciphersuite", 0x0a0a, ""},
+		"GREASE is not a suite":              {"tls::ciphersuite", 0x0a0a, ""},
 		"an elliptic curve":                  {"tls::group", 23, "secp256r1"},
 		"X25519":                             {"tls::group", 29, "x25519"},
 		"a finite field":                     {"tls::group", 256, "ffdhe2048"},
@@ -42,8 +42,8 @@ func TestNumbersHaveTheirRegisteredNames(t *testing.T) {
 		"a hybrid with P-256":                {"tls::group", 4587, "SecP256r1MLKEM768"},
 		"a hybrid with X25519":               {"tls::group", 4588, "X25519MLKEM768"},
 		"a hybrid with P-384":                {"tls::group", 4589, "SecP384r1MLKEM1024"},
-		"a hybrid of the past":               {"tls::group", 0x6399, "X25519Kyber768Draft00"},
-		"GREASE is no group":                 {"tls::group", 0x1a1a, ""},
+		"an obsolete hybrid":                 {"tls::group", 0x6399, "X25519Kyber768Draft00"},
+		"GREASE is not a group":              {"tls::group", 0x1a1a, ""},
 		"ECDSA":                              {"tls::signature_algorithm", 0x403, "ecdsa_secp256r1_sha256"},
 		"RSA-PSS":                            {"tls::signature_algorithm", 0x804, "rsa_pss_rsae_sha256"},
 		"Ed25519":                            {"tls::signature_algorithm", 0x807, "ed25519"},
@@ -52,13 +52,13 @@ func TestNumbersHaveTheirRegisteredNames(t *testing.T) {
 		"ML-DSA-87":                          {"tls::signature_algorithm", 0x906, "mldsa87"},
 		"SLH-DSA":                            {"tls::signature_algorithm", 0x911, "slhdsa_sha2_128s"},
 		"a pair of hash and signature":       {"tls::signature_algorithm", 0x202, "dsa_sha1"},
-		"a flag that is set":                 {"tls::extended_master_secret", 1, "yes"},
-		"a flag that is not":                 {"pk::static", 0, "no"},
-		"a flag with a value of its own":     {"pk::static", 7, ""},
+		"a set flag":                         {"tls::extended_master_secret", 1, "yes"},
+		"an unset flag":                      {"pk::static", 0, "no"},
+		"a flag with another value":          {"pk::static", 7, ""},
 		"a plain number":                     {"pk::bits", 2048, ""},
-		"a key that stands in no registry":   {"tls::future", 1, ""},
-		"a number with a sign":               {"tls::group", -1, ""},
-		"a number beyond what the key holds": {"tls::group", 0x1001d, "x25519"},
+		"an unregistered key":                {"tls::future", 1, ""},
+		"a negative number":                  {"tls::group", -1, ""},
+		"a number with bits above the key's": {"tls::group", 0x1001d, "x25519"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, ok := r.Key(c.key).Text(c.number)
@@ -69,24 +69,24 @@ func TestNumbersHaveTheirRegisteredNames(t *testing.T) {
 				return
 			}
 			if back, ok := r.Key(c.key).Parse(strings.ToUpper(got)); !ok || back != r.Key(c.key).Number(c.number) {
-				t.Errorf("%q is %#x (%v), want %#x back", got, back, ok, c.number)
+				t.Errorf("the name %q has the number %#x (%v), want %#x", got, back, ok, c.number)
 			}
 		})
 	}
 }
 
-func TestTheRegistriesAreWhole(t *testing.T) {
+func TestTheRegistriesAreComplete(t *testing.T) {
 	r := registry(t)
 	for key, least := range map[string]int{
 		"tls::ciphersuite": 352, "tls::group": 57, "tls::signature_algorithm": 59, "tls::protocol_version": 11,
 	} {
 		if n := len(r.Key(key).Names()); n < least {
-			t.Errorf("%s has %d names, want %d at least", key, n, least)
+			t.Errorf("%s has %d names, want at least %d", key, n, least)
 		}
 	}
 }
 
-func TestContextsNestAsTheRegistrySays(t *testing.T) {
+func TestContextsNestAsRegistered(t *testing.T) {
 	r := registry(t)
 	for name, c := range map[string]struct {
 		parent, child string
@@ -97,7 +97,7 @@ func TestContextsNestAsTheRegistrySays(t *testing.T) {
 		"any pk in a handshake":                 {"tls::handshake", "pk::encrypt", true},
 		"the same under the old name":           {"tls::handshake_server", "tls::sign", true},
 		"no handshake in a handshake":           {"tls::handshake", "tls::handshake", false},
-		"nor under the old name":                {"tls::handshake", "tls::handshake_client", false},
+		"no handshake under the old name":       {"tls::handshake", "tls::handshake_client", false},
 		"a derivation in a key exchange":        {"tls::key_exchange", "pk::derive", true},
 		"a decapsulation in a key exchange":     {"tls::key_exchange", "pk::decapsulate", true},
 		"no signature in a key exchange":        {"tls::key_exchange", "pk::sign", false},
@@ -108,8 +108,8 @@ func TestContextsNestAsTheRegistrySays(t *testing.T) {
 		"nothing in a pk operation":             {"pk::sign", "pk::verify", false},
 		"an SSH key in an SSH handshake":        {"ssh::handshake", "ssh::client_key", true},
 		"no TLS in SSH":                         {"ssh::handshake", "tls::sign", false},
-		"nothing in what is unknown":            {"x::y", "pk::sign", false},
-		"nothing unknown, whatever its scope":   {"tls::handshake", "pk::unheard_of", false},
+		"nothing in an unknown context":         {"x::y", "pk::sign", false},
+		"no unknown context of any scope":       {"tls::handshake", "pk::unheard_of", false},
 		"nothing in a context without its name": {"", "pk::sign", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,29 +130,29 @@ func load(t *testing.T, text string) (*schema.Registry, error) {
 	return schema.Load(file)
 }
 
-func TestAMistakeInARegistryFileIsNamedByItsLine(t *testing.T) {
+func TestMistakesInRegistryFilesAreReportedWithTheirLine(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
-		"an unknown table":         {"\n[context.\"x::y\"]\nkeys = []\n", `site.toml:2: unknown entry context`},
-		"an unknown field":         {"[keys.\"x::y\"]\ntype = \"string\"\nkind = \"x\"\n", `site.toml:3: unknown entry keys.x::y.kind`},
-		"no TOML":                  {"[keys]\n= 5\n", "site.toml:2: "},
-		"a wrong type of value":    {"[keys.\"x::y\"]\ntype = 5\n", "site.toml:2: "},
-		"a bad key":                {"# a comment\n[keys.\"x::1y\"]\n", `site.toml:2: "x::1y" is not a valid key`},
-		"a bad type of key":        {"[keys.\"x::y\"]\n\ntype = \"int\"\n", `site.toml:3: unknown type "int"`},
-		"a bad context":            {"[contexts.\"x::y::z\"]\n", `site.toml:1: "x::y::z" is not a valid context name`},
-		"names that are not there": {"[keys.\"x::y\"]\ntype = \"uint16\"\nnames = \"tls-group\"\n", `site.toml:3: key x::y: no table of names is called "tls-group"`},
-		"a key that is not there":  {"[contexts.\"x::y\"]\nkeys = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
-		"a context not there":      {"[contexts.\"x::y\"]\n\n\nholds = [\"x::z\"]\n", `site.toml:4: context x::y: holds names "x::z"`},
-		"a summary of no key":      {"[contexts.\"x::y\"]\nsummary = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
-		"like nothing":             {"[contexts.\"x::y\"]\nlike = \"x::z\"\n", `site.toml:2: context x::y: like names "x::z"`},
-		"like what is like":        {"[contexts.\"x::y\"]\nlike = \"pk::verify\"\n", `site.toml:2: context x::y: like names pk::verify, which itself is like pk::sign`},
-		"implied but unknown":      {"[contexts.\"x::y\"]\nimplies = { \"x::z\" = \"a\" }\n", `site.toml:2: context x::y: implies names "x::z"`},
-		"settled by no context":    {"[contexts.\"x::y\"]\nsettled_by = [\"x::z\"]\n", `site.toml:2: context x::y: settled_by names "x::z"`},
-		"settled with no key":      {"[contexts.\"x::y\"]\nsettled_with = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
-		"no number":                {"[names.tls-groups]\n0x100 = \"a\"\n\"0xzz\" = \"b\"\n", `site.toml:3: "0xzz" is not a number`},
-		"spellings not there":      {"[keys.\"x::y\"]\ntype = \"string\"\nspellings = \"hash\"\n", `site.toml:3: key x::y: no table of spellings is called "hash"`},
-		"a spelling of two":        {"[spellings.hashes]\n\"X\" = [\"sha-1\"]\n", `site.toml:2: "sha-1" is a spelling of SHA1 already`},
-		"an empty name":            {"[names.tls-groups]\n0x100 = \"\"\n", `site.toml:2: the name of 0x100 is empty`},
-		"a number given twice":     {"[names.tls-groups]\n0x100 = \"a\"\n0x100 = \"b\"\n", "site.toml:3: "},
+		"an unknown table":             {"\n[context.\"x::y\"]\nkeys = []\n", `site.toml:2: unknown entry context`},
+		"an unknown field":             {"[keys.\"x::y\"]\ntype = \"string\"\nkind = \"x\"\n", `site.toml:3: unknown entry keys.x::y.kind`},
+		"invalid TOML":                 {"[keys]\n= 5\n", "site.toml:2: "},
+		"a wrong type of value":        {"[keys.\"x::y\"]\ntype = 5\n", "site.toml:2: "},
+		"a bad key":                    {"# a comment\n[keys.\"x::1y\"]\n", `site.toml:2: "x::1y" is not a valid key`},
+		"a bad type of key":            {"[keys.\"x::y\"]\n\ntype = \"int\"\n", `site.toml:3: unknown type "int"`},
+		"a bad context":                {"[contexts.\"x::y::z\"]\n", `site.toml:1: "x::y::z" is not a valid context name`},
+		"missing names":                {"[keys.\"x::y\"]\ntype = \"uint16\"\nnames = \"tls-group\"\n", `site.toml:3: key x::y: no table of names is called "tls-group"`},
+		"a missing key":                {"[contexts.\"x::y\"]\nkeys = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
+		"a missing context":            {"[contexts.\"x::y\"]\n\n\nholds = [\"x::z\"]\n", `site.toml:4: context x::y: holds names "x::z"`},
+		"a summary of a missing key":   {"[contexts.\"x::y\"]\nsummary = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
+		"like a missing context":       {"[contexts.\"x::y\"]\nlike = \"x::z\"\n", `site.toml:2: context x::y: like names "x::z"`},
+		"like a like context":          {"[contexts.\"x::y\"]\nlike = \"pk::verify\"\n", `site.toml:2: context x::y: like names pk::verify, which itself is like pk::sign`},
+		"implied, but unknown":         {"[contexts.\"x::y\"]\nimplies = { \"x::z\" = \"a\" }\n", `site.toml:2: context x::y: implies names "x::z"`},
+		"settled by a missing context": {"[contexts.\"x::y\"]\nsettled_by = [\"x::z\"]\n", `site.toml:2: context x::y: settled_by names "x::z"`},
+		"settled with a missing key":   {"[contexts.\"x::y\"]\nsettled_with = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
+		"an invalid number":            {"[names.tls-groups]\n0x100 = \"a\"\n\"0xzz\" = \"b\"\n", `site.toml:3: "0xzz" is not a number`},
+		"missing spellings":            {"[keys.\"x::y\"]\ntype = \"string\"\nspellings = \"hash\"\n", `site.toml:3: key x::y: no table of spellings is called "hash"`},
+		"a spelling of two names":      {"[spellings.hashes]\n\"X\" = [\"sha-1\"]\n", `site.toml:2: "sha-1" is a spelling of SHA1 already`},
+		"an empty name":                {"[names.tls-groups]\n0x100 = \"\"\n", `site.toml:2: the name of 0x100 is empty`},
+		"a number given twice":         {"[names.tls-groups]\n0x100 = \"a\"\n0x100 = \"b\"\n", "site.toml:3: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, c.text)
@@ -255,21 +255,21 @@ func TestMatchesTakeNumbersAndNames(t *testing.T) {
 		"a string where a number belongs":  {"pk::bits=2048", text("2048"), true},
 		"an empty string":                  {"pk::hash=", text(""), true},
 		"a flag":                           {"tls::extended_master_secret=yes", word(1), true},
-		"a key of no registry, a number":   {"x::y=5", word(5), true},
-		"a key of no registry, text":       {"x::y=5", text("5"), true},
+		"an unregistered key, a number":    {"x::y=5", word(5), true},
+		"an unregistered key, text":        {"x::y=5", text("5"), true},
 		"a value with an equals sign":      {"x::y=a=b", text("a=b"), true},
-		"bytes by their escaped form":      {`x::y=\xff\x00`, event.Value{Kind: event.Blob, Bytes: []byte{0xff, 0}}, true},
+		"bytes in escaped form":            {`x::y=\xff\x00`, event.Value{Kind: event.Blob, Bytes: []byte{0xff, 0}}, true},
 		"a negative number":                {"x::y=-1", word(-1), true},
 		"a spelling of the registry":       {"pk::hash=SHA1", text("SHA1"), true},
 		"another spelling":                 {"pk::hash=SHA-1", text("SHA1"), true},
-		"that of the log":                  {"pk::hash=SHA1", text("SHA-1"), true},
+		"another spelling in the log":      {"pk::hash=SHA1", text("SHA-1"), true},
 		"a spelling in another case":       {"pk::hash=sha1", text("SHA1"), true},
 		"another case in the log":          {"pk::hash=SHA2-256", text("sha256"), true},
 		"a spelling of something else":     {"pk::hash=SHA1", text("SHA256"), false},
 		"a curve by its other name":        {"pk::curve=P-256", text("SECP256R1"), true},
 		"an algorithm by its short name":   {"pk::algorithm=ecdsa", text("EC/ECDSA"), true},
-		"a spelling that is not known":     {"pk::hash=sha-0", text("SHA0"), false},
-		"its own text":                     {"pk::hash=sha-0", text("sha-0"), true},
+		"an unknown spelling":              {"pk::hash=sha-0", text("SHA0"), false},
+		"an unknown spelling's own text":   {"pk::hash=sha-0", text("sha-0"), true},
 		"a spelling as bytes":              {"pk::hash=SHA-1", event.Value{Kind: event.Blob, Bytes: []byte("SHA1")}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -285,7 +285,7 @@ func TestMatchesTakeNumbersAndNames(t *testing.T) {
 }
 
 // A search looks for the values that a match returns in the index of the log.
-func TestTheValuesOfAMatchAreTheMatchingOnes(t *testing.T) {
+func TestAMatchMatchesItsValues(t *testing.T) {
 	m, err := registry(t).ParseMatch("pk::hash=sha-256")
 	if err != nil {
 		t.Fatal(err)
@@ -303,7 +303,7 @@ func TestTheValuesOfAMatchAreTheMatchingOnes(t *testing.T) {
 	}
 }
 
-func TestNamesOfStringsAreTheirFirstSpellings(t *testing.T) {
+func TestNamesOfStringsHaveTheirFirstSpelling(t *testing.T) {
 	if names := registry(t).Key("pk::curve").Names(); !slices.Contains(names, "SECP256R1") || slices.Contains(names, "P-256") {
 		t.Errorf("the names of pk::curve are %q", names)
 	}
@@ -328,7 +328,7 @@ func TestInvalidMatchesAreRefused(t *testing.T) {
 	}
 }
 
-func TestValuesThatANameImpliesAreMatched(t *testing.T) {
+func TestValuesImpliedByANameAreMatched(t *testing.T) {
 	r := registry(t)
 	m, err := r.ParseMatch("tls::role=client")
 	if err != nil {
@@ -347,15 +347,15 @@ func TestContextPatterns(t *testing.T) {
 		pattern, context string
 		want             bool
 	}{
-		"the name":                 {"tls::sign", "tls::sign", true},
-		"another name":             {"tls::sign", "tls::verify", false},
-		"a name of the same kind":  {"tls::handshake", "tls::handshake_client", true},
-		"but not its sibling":      {"tls::handshake_server", "tls::handshake_client", false},
-		"a scope":                  {"pk::*", "pk::derive", true},
-		"another scope":            {"pk::*", "pkx::derive", false},
-		"a name of no registry":    {"x::y", "x::y", true},
-		"no name fits a scope":     {"pk::*", "", false},
-		"a scope of what is alone": {"pk::*", "pk", false},
+		"the name":                {"tls::sign", "tls::sign", true},
+		"another name":            {"tls::sign", "tls::verify", false},
+		"a name of the same kind": {"tls::handshake", "tls::handshake_client", true},
+		"but not its sibling":     {"tls::handshake_server", "tls::handshake_client", false},
+		"a scope":                 {"pk::*", "pk::derive", true},
+		"another scope":           {"pk::*", "pkx::derive", false},
+		"an unregistered name":    {"x::y", "x::y", true},
+		"no name fits a scope":    {"pk::*", "", false},
+		"a scope without a name":  {"pk::*", "pk", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := schema.ParseContextPattern(c.pattern)
@@ -369,7 +369,7 @@ func TestContextPatterns(t *testing.T) {
 	}
 	for _, bad := range []string{"", "*", "::*", "tls::", "tls::*x", "a::b::*"} {
 		if _, err := schema.ParseContextPattern(bad); err == nil {
-			t.Errorf("%q is taken for a pattern", bad)
+			t.Errorf("%q is accepted as a pattern", bad)
 		}
 	}
 }
@@ -411,7 +411,7 @@ func FuzzLoad(f *testing.F) {
 		_, err = schema.Load(file.Name())
 		var bad *schema.Error
 		if err != nil && !errors.As(err, &bad) {
-			t.Errorf("error %v is no *schema.Error", err)
+			t.Errorf("error %v is not a *schema.Error", err)
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// span makes a span of a tree, with its data as keys and words.
+// span makes a span with data of keys and words.
 func span(name string, data map[string]int64, inner ...*schema.Span) *schema.Span {
 	s := &schema.Span{Name: name, Spans: inner}
 	for key, word := range data {
@@ -55,17 +55,17 @@ func TestAnOfferIsNotAResult(t *testing.T) {
 		"a library that does not report the steps, refused": {
 			span("tls::handshake", nil, exchange(x25519)), nil,
 		},
-		"a context inside that the registry does not know": {
+		"an unregistered inner context": {
 			span("tls::handshake", version, exchange(x25519, step("x::y"))), []int64{x25519},
 		},
-		"a step deeper inside": {
+		"a nested step": {
 			span("tls::handshake", nil, exchange(x25519, span("x::y", nil, step("pk::derive")))), []int64{x25519},
 		},
 		"the version of another handshake": {
 			span("x::proxy", nil, span("tls::handshake", version), span("tls::handshake", nil, exchange(x25519))), nil,
 		},
 		"the handshake's own value": {span("tls::handshake", group(x25519)), []int64{x25519}},
-		"a key exchange alone":      {exchange(x25519, step("pk::generate")), nil},
+		"only a key exchange":       {exchange(x25519, step("pk::generate")), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []int64
@@ -91,11 +91,11 @@ func TestOnlyTheDataOfAnOfferIsSkipped(t *testing.T) {
 	}
 	registry(t).WalkResults(root, "tls::group", visit)
 	if want := []string{"tls::handshake", "pk::generate"}; !slices.Equal(names, want) {
-		t.Errorf("visited for the group are %v, want %v", names, want)
+		t.Errorf("for the group, visited %v, want %v", names, want)
 	}
 	names = nil
 	registry(t).WalkResults(root, schema.KeyName, visit)
 	if want := []string{"tls::handshake", "tls::key_exchange", "pk::generate"}; !slices.Equal(names, want) {
-		t.Errorf("visited for the name are %v, want %v", names, want)
+		t.Errorf("for the name, visited %v, want %v", names, want)
 	}
 }

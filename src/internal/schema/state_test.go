@@ -13,8 +13,8 @@ import (
 	"crypto-auditing/src/internal/schema/tracetest"
 )
 
-// interrupted builds the trees of groups with a builder that is saved, and replaced by one that
-// loads it, before each group for which cut returns true.
+// interrupted builds the trees of groups. Before each group for which cut returns true, it saves
+// the builder, and continues with a new one that loads the saved state.
 func interrupted(t testing.TB, groups []event.Group, cut func(int) bool, flush int) []*schema.Span {
 	t.Helper()
 	var out []*schema.Span
@@ -63,7 +63,7 @@ func TestALoadedBuilderContinuesLikeTheSavedOne(t *testing.T) {
 	}
 }
 
-func TestALoadedBuilderKnowsAttributesAndLibraries(t *testing.T) {
+func TestALoadedBuilderHasAttributesAndLibraries(t *testing.T) {
 	id := event.ContextID{7}
 	value := event.Value{Kind: event.Blob, Bytes: []byte{0xff, 0}, Truncated: true}
 	groups := []event.Group{
@@ -85,10 +85,10 @@ func TestALoadedBuilderKnowsAttributesAndLibraries(t *testing.T) {
 		t.Errorf("the span is %+v", s)
 	}
 	if v, _ := s.Value("tls::alert"); v.Kind != event.Blob || string(v.Bytes) != "\xff\x00" || !v.Truncated || v.Unreadable {
-		t.Errorf("its blob is %+v", v)
+		t.Errorf("the blob is %+v", v)
 	}
 	if v, _ := s.Value(event.KeyLibrary); string(v.Bytes) != "libssl.so.3" {
-		t.Errorf("its library is %q", v.Bytes)
+		t.Errorf("the library is %q", v.Bytes)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestADamagedStateIsNotLoaded(t *testing.T) {
 	for n := range state {
 		damaged := append([]byte{}, state...)
 		damaged[n] ^= 0x55
-		// It must not panic; what it loads may differ.
+		// Load must not panic; the result may differ.
 		_ = schema.NewBuilder(registry(t), schema.Options{}, func(*schema.Span) {}).Load(bytes.NewReader(damaged))
 	}
 }
@@ -134,8 +134,8 @@ func TestIncompleteTreesAreShownLikeCompleteOnes(t *testing.T) {
 			t.Fatalf("seed %d: %d trees are incomplete, then %d complete", seed, len(now), len(later))
 		}
 		for _, s := range later {
-			if one := sketch([]*schema.Span{s}); !strings.Contains(text, one) {
-				t.Fatalf("seed %d: incomplete trees are\n%s\nwithout\n%s", seed, text, one)
+			if tree := sketch([]*schema.Span{s}); !strings.Contains(text, tree) {
+				t.Fatalf("seed %d: incomplete trees are\n%s\nwithout\n%s", seed, text, tree)
 			}
 		}
 	}

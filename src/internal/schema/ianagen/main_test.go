@@ -11,7 +11,7 @@ import (
 func TestCommittedTablesAreUpToDate(t *testing.T) {
 	directory, err := download()
 	if err != nil {
-		t.Skipf("the source of the tables cannot be had here: %v", err)
+		t.Skipf("the source of the tables is not available: %v", err)
 	}
 	want, err := generate(filepath.Join(directory, "dicttls"))
 	if err != nil {
@@ -22,6 +22,6 @@ func TestCommittedTablesAreUpToDate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != string(want) {
-		t.Error("iana.toml differs from what ianagen makes: run go generate ./src/internal/schema")
+		t.Error("iana.toml differs from the output of ianagen: run go generate ./src/internal/schema")
 	}
 }

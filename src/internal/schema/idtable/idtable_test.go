@@ -10,12 +10,12 @@ import (
 	"crypto-auditing/src/internal/schema/idtable"
 )
 
-func TestATableFindsTheSameAsAMap(t *testing.T) {
+func TestATableMatchesAMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	c := idtable.New[int]()
 	want := make(map[event.ContextID]*int)
 	for range 300_000 {
-		// Ids that are near each other, as those of a log that is not encrypted.
+		// Similar ids, as in a log without encrypted ids.
 		id := event.ContextID{byte(r.IntN(256)), 8: byte(r.IntN(20))}
 		switch r.IntN(5) {
 		case 0, 1:
@@ -28,7 +28,7 @@ func TestATableFindsTheSameAsAMap(t *testing.T) {
 				delete(want, id)
 			}
 		case 3:
-			c.Remove(&id, new(int)) // not the one of the id
+			c.Remove(&id, new(int)) // not the value of the id
 		}
 		if got := c.Get(&id); got != want[id] || c.Len() != len(want) {
 			t.Fatalf("got %p of %d, want %p of %d", got, c.Len(), want[id], len(want))

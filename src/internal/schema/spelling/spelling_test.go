@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAllSpellingsOfANameAreFoundByEach(t *testing.T) {
+func TestEachSpellingFindsAllSpellingsOfItsName(t *testing.T) {
 	table := New()
 	if s, other := table.Add("SHA1", "SHA-1"); s != "" {
 		t.Fatal(s, other)
@@ -51,6 +51,6 @@ func TestASpellingHasOneName(t *testing.T) {
 func TestNamesHaveNoSpellingsWithoutATable(t *testing.T) {
 	var none *Table
 	if none.Of("x") != nil || none.Names() != nil {
-		t.Error("there are spellings")
+		t.Error("a nil table has spellings")
 	}
 }
