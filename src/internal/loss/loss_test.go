@@ -8,7 +8,7 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-func TestWaitingTimesWithoutRecordingAreBounded(t *testing.T) {
+func TestStoredTimesWithoutRecordingAreBounded(t *testing.T) {
 	var l Counters
 	for i := range uint64(2 * maxUnrecorded) {
 		l.Miss(Unrecorded{Reason: event.LibraryReplaced, Library: "libx.so", Start: 100 + i, End: 101 + i})

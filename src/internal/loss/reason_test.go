@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// rows returns the rows of the table of a document that begins with a header, by
-// the names in their first column.
+// rows returns the rows of the table with the given header, by the names in their first
+// column.
 func rows(t *testing.T, document, header string) map[Reason][]string {
 	t.Helper()
 	text, err := os.ReadFile("../../../docs/" + document)
@@ -37,7 +37,7 @@ func rows(t *testing.T, document, header string) map[Reason][]string {
 	return all
 }
 
-func TestTheDocumentsListEveryReasonForLosses(t *testing.T) {
+func TestTheDocumentsListAllReasonsForLosses(t *testing.T) {
 	want := slices.Sorted(maps.Keys(places()))
 	for document, header := range map[string]string{
 		"architecture.md": "| reason | place | what happened |", "admin-guide.md": "| reason | what happened | what to do |",

@@ -21,7 +21,7 @@ func TestLossesAreLoggedWhenTheyBeginContinueAndEnd(t *testing.T) {
 	for _, step := range []struct {
 		after        uint64 // seconds since the start
 		hits, events uint64
-		want         []string // of what is logged; none: nothing is
+		want         []string // parts of the message; none: nothing is logged
 	}{
 		{after: 0},
 		{after: 1, hits: 1, events: 2, want: []string{"level=WARN", began, "reason=ring-full", "lost_hits=1", "lost_events=2"}},
@@ -38,11 +38,11 @@ func TestLossesAreLoggedWhenTheyBeginContinueAndEnd(t *testing.T) {
 		at := start + step.after*second
 		r.Update(at, []Loss{{Reason: RingFull, Hits: step.hits, Events: step.events}, {Reason: RateLimit}})
 		if len(step.want) == 0 && b.Len() > 0 {
-			t.Errorf("after %d s it logs %s", step.after, b.String())
+			t.Errorf("after %d s, %s is logged", step.after, b.String())
 		}
 		for _, want := range step.want {
 			if !strings.Contains(b.String(), want) {
-				t.Errorf("after %d s it logs %q, want %s", step.after, b.String(), want)
+				t.Errorf("after %d s, %q is logged, want %s", step.after, b.String(), want)
 			}
 		}
 		if wait := r.Wait(at); r.losing != (wait >= 0) || wait > time.Minute {
