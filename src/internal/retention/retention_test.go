@@ -14,8 +14,8 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// Every rule but those for reading by name has an option and a field of the
-// policy, and what is changed is what the bus is told.
+// Every rule has an option and a field of the policy, except those for reading by name. Only
+// changes are sent over the bus.
 func TestChangesReachThePolicyAndTheBus(t *testing.T) {
 	day, size, free := 24*time.Hour, uint64(1<<30), uint64(0)
 	p := retention.Policy{
@@ -47,16 +47,16 @@ func TestChangesReachThePolicyAndTheBus(t *testing.T) {
 				t.Errorf("the policy is %+v, %v, want %+v", got, err, c.want)
 			}
 			if got := c.changes.Given(); !reflect.DeepEqual(got, c.given) {
-				t.Errorf("given are %v, want %v", got, c.given)
+				t.Errorf("given: %v, want %v", got, c.given)
 			}
 		})
 	}
 	for name, c := range map[string]retention.Changes{
-		"too large":   {MaxSize: &[]uint64{math.MaxInt64 + 1}[0]},
-		"above whole": {KeepFreePercent: 101},
+		"too large":  {MaxSize: &[]uint64{math.MaxInt64 + 1}[0]},
+		"over 100 %": {KeepFreePercent: 101},
 	} {
 		if _, err := p.With(c); err == nil {
-			t.Errorf("%s: it is accepted", name)
+			t.Errorf("%s is accepted", name)
 		}
 	}
 }
@@ -68,17 +68,17 @@ func TestDefaultsMatchJournald(t *testing.T) {
 		100 << 40: {4 << 30, 100 << 40 / 100 * 15},
 	} {
 		if size, free := auto.Bounds(total); size != want[0] || free != want[1] {
-			t.Errorf("of %d bytes, %d and %d, want %v", total, size, free, want)
+			t.Errorf("the limits for %d bytes are %d and %d, want %v", total, size, free, want)
 		}
 	}
 }
 
-func TestDecisionsNameTheirRulesAsTheyAreConfigured(t *testing.T) {
+func TestDecisionsNameTheConfiguredRules(t *testing.T) {
 	p := retention.Policy{MaxAge: 30 * 24 * time.Hour, MaxSize: retention.Limit{Bytes: 1 << 30}, Reading: retention.Drop}
 	got := p.Decided(func(key string) bool { return slices.Contains([]string{"reading", "max-size", "max-age"}, key) })
 	want := []retention.Decision{{"max-age", "vacuum-time", "30d"}, {"max-size", "vacuum-size", "1G"}, {"reading", "reading", "drop"}}
 	if !slices.Equal(got, want) {
-		t.Errorf("they are %v, want %v", got, want)
+		t.Errorf("the decisions are %v, want %v", got, want)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestEveryRuleIsDocumented(t *testing.T) {
 	var c retention.Changes
 	for _, r := range c.Rules() {
 		if !strings.Contains(dbus.Introspection, "`"+r.BusKey()+"` ") {
-			t.Errorf("the interface's description does not have %s", r.BusKey())
+			t.Errorf("the description of the interface lacks %s", r.BusKey())
 		}
 	}
 }
