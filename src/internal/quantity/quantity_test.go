@@ -15,7 +15,7 @@ import (
 
 const day = 24 * time.Hour
 
-// durations are texts with what they mean.
+// durations are valid texts with their values.
 var durations = map[string]time.Duration{
 	"0":                      0,
 	"0s":                     0,
@@ -67,24 +67,24 @@ func TestDurationsMatchSystemdTime(t *testing.T) {
 	}
 }
 
-// invalid are texts that systemd refuses, too.
+// invalid are texts that systemd also refuses.
 var invalid = []string{
 	"", " ", "soon", "s", "30D", "5S", "1.s", "1. 5s", "12.34.56", "1h-5m", "-5s", "- 5s", "+", "+.5s", "1h+", "1x", "1h,2m", "infinity 1s",
 	"infinity1", "inf", "1 hour ago", "0x10s", "1_000s", "99999999999999999999s", "1e3s", "5 s s", "1minn",
 }
 
-func TestDurationsAreWrittenInDaysAndSmallerUnits(t *testing.T) {
+func TestDurationsAreFormattedInDaysAndSmallerUnits(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0", 30 * day: "30d", 7 * day: "7d", 90 * time.Minute: "1h 30min", 100 * time.Millisecond: "100ms", 1500 * time.Microsecond: "1ms 500us",
 		quantity.Infinity: "infinity", day + time.Second: "1d 1s",
 	} {
 		if got := quantity.FormatDuration(d); got != want {
-			t.Errorf("%d ns are written %s, want %s", int64(d), got, want)
+			t.Errorf("%d ns are formatted as %s, want %s", int64(d), got, want)
 		}
 	}
 }
 
-func TestInvalidDurationsAreRefusedWithWhatIsValid(t *testing.T) {
+func TestErrorsOfInvalidDurationsHaveExamples(t *testing.T) {
 	for _, text := range append([]string{"1h 30", "5m5", "300y", "9223372036854775807us", strings.Repeat("1s ", 100)}, invalid...) {
 		_, err := quantity.ParseDuration(text, 0)
 		var bad *quantity.Error
@@ -102,13 +102,13 @@ func TestInvalidDurationsAreRefusedWithWhatIsValid(t *testing.T) {
 	}
 }
 
-// analyze has systemd parse a text and returns the microseconds and how it
-// writes them; ok is false if it refuses the text.
+// analyze parses a text with systemd, and returns the microseconds and their format; ok is
+// false if systemd refuses the text.
 func analyze(t *testing.T, text string) (us uint64, human string, ok bool) {
 	t.Helper()
 	program, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Skip("there is no systemd-analyze to compare with")
+		t.Skip("systemd-analyze is not installed")
 	}
 	out, err := exec.Command(program, "timespan", "--", text).Output()
 	if err != nil {
@@ -129,7 +129,7 @@ func analyze(t *testing.T, text string) (us uint64, human string, ok bool) {
 	return us, human, true
 }
 
-func TestSystemdParsesDurationsAlike(t *testing.T) {
+func TestSystemdParsesDurationsTheSame(t *testing.T) {
 	for text, want := range durations {
 		us, human, ok := analyze(t, text)
 		switch {
@@ -137,18 +137,18 @@ func TestSystemdParsesDurationsAlike(t *testing.T) {
 			t.Errorf("systemd refuses %q", text)
 		case want == quantity.Infinity:
 			if human != "infinity" {
-				t.Errorf("systemd writes %q as %s", text, human)
+				t.Errorf("systemd formats %q as %s", text, human)
 			}
 		case us != uint64(want/time.Microsecond):
-			t.Errorf("%q: systemd parses it as %d us, we as %v", text, us, want)
+			t.Errorf("%q: systemd parses it as %d us, want %v", text, us, want)
 		}
 		if again, _, ok := analyze(t, quantity.FormatDuration(want)); !ok || again != us {
-			t.Errorf("%q is written %s, which systemd takes for %d us, not %d", text, quantity.FormatDuration(want), again, us)
+			t.Errorf("%q is formatted as %s, which systemd parses as %d us, not %d", text, quantity.FormatDuration(want), again, us)
 		}
 	}
 	for _, text := range invalid {
 		if us, _, ok := analyze(t, text); ok {
-			t.Errorf("systemd takes %q for %d us", text, us)
+			t.Errorf("systemd parses %q as %d us", text, us)
 		}
 	}
 }
@@ -179,7 +179,7 @@ func TestSizes(t *testing.T) {
 	}
 	for n, want := range map[int64]string{0: "0", 5000: "5000B", 1 << 20: "1M", 3 << 29: "1536M", 1 << 50: "1024T"} {
 		if got := quantity.FormatSize(n); got != want {
-			t.Errorf("%d is written %s, want %s", n, got, want)
+			t.Errorf("%d is formatted as %s, want %s", n, got, want)
 		}
 	}
 }
@@ -192,7 +192,7 @@ func TestPercentages(t *testing.T) {
 	}
 	for _, text := range []string{"", "%", "101%", "-1%", "1.5%", "10", "10%%", "0010%", " 10%"} {
 		if got, ok := quantity.ParsePercent(text); ok {
-			t.Errorf("%q is taken for %d", text, got)
+			t.Errorf("%q is parsed as %d", text, got)
 		}
 	}
 }
@@ -212,7 +212,7 @@ func FuzzDuration(f *testing.F) {
 			}
 			written := quantity.FormatDuration(d)
 			if again, err := quantity.ParseDuration(written, 0); d < 0 || err != nil || again != d {
-				t.Errorf("%q is %d ns, written %s, which is %d ns, %v", text, d, written, again, err)
+				t.Errorf("%q is %d ns, formatted as %s, which is %d ns, %v", text, d, written, again, err)
 			}
 		}
 	})
@@ -232,7 +232,7 @@ func FuzzSize(f *testing.F) {
 		}
 		written := quantity.FormatSize(n)
 		if again, err := quantity.ParseSize(written, quantity.SizeHelp); n < 0 || err != nil || again != n {
-			t.Errorf("%q is %d, written %s, which is %d, %v", text, n, written, again, err)
+			t.Errorf("%q is %d, formatted as %s, which is %d, %v", text, n, written, again, err)
 		}
 	})
 }
