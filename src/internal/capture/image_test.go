@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// mapped is a file of 8 KiB and its image by its headers: two constant
-// segments with a writable one between them, each of 0x1000 bytes in memory.
+// mapped returns a file of 8 KiB and its image: two constant segments with a writable one
+// between them, each of 0x1000 bytes in memory.
 func mapped() (*Image, []byte) {
 	b := bytes.Repeat([]byte{'.'}, 8192)
 	copy(b[0x100:], "tls::handshake\x00")
@@ -33,23 +33,23 @@ func TestStringsAreReadFromConstantSegments(t *testing.T) {
 		want  string
 		ok    bool
 	}{
-		"a string":                 {0x10100, 64, "tls::handshake", true},
-		"its end":                  {0x10105, 64, "handshake", true},
-		"its NUL":                  {0x1010e, 64, "", true},
-		"empty":                    {0x10200, 64, "", true},
-		"long":                     {0x10300, 4096, strings.Repeat("long ", 100), true},
-		"cut at the limit":         {0x10300, 7, "long lo", true},
-		"cut where the NUL is":     {0x10100, 14, "tls::handshake", true},
-		"no limit":                 {0x10100, 0, "", false},
-		"negative limit":           {0x10100, -1, "", false},
-		"writable":                 {0x11100, 64, "", false},
-		"no end in the segment":    {0x12000, 4096, "", false},
-		"at the end, limited":      {0x127f8, 8, "12345678", true},
-		"at the end, not limited":  {0x127f8, 9, "", false},
-		"beyond the file's bytes":  {0x10800, 64, "", false},
-		"beyond the last segment":  {0x13000, 64, "", false},
-		"at the end of everything": {^uint64(0), 64, "", false},
-		"at zero":                  {0, 64, "", false},
+		"a string":                {0x10100, 64, "tls::handshake", true},
+		"its end":                 {0x10105, 64, "handshake", true},
+		"its NUL":                 {0x1010e, 64, "", true},
+		"empty":                   {0x10200, 64, "", true},
+		"long":                    {0x10300, 4096, strings.Repeat("long ", 100), true},
+		"cut at the limit":        {0x10300, 7, "long lo", true},
+		"cut where the NUL is":    {0x10100, 14, "tls::handshake", true},
+		"no limit":                {0x10100, 0, "", false},
+		"negative limit":          {0x10100, -1, "", false},
+		"writable":                {0x11100, 64, "", false},
+		"no end in the segment":   {0x12000, 4096, "", false},
+		"at the end, limited":     {0x127f8, 8, "12345678", true},
+		"at the end, not limited": {0x127f8, 9, "", false},
+		"beyond the file's bytes": {0x10800, 64, "", false},
+		"beyond the last segment": {0x13000, 64, "", false},
+		"at the last address":     {^uint64(0), 64, "", false},
+		"at zero":                 {0, 64, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, ok := f.StringAt(bytes.NewReader(b), c.addr, c.limit)
@@ -91,23 +91,23 @@ func TestContentOfATruncatedFileIsNotReturned(t *testing.T) {
 	f, b := mapped()
 	short := bytes.NewReader(b[:0x104])
 	if got, ok := f.StringAt(short, 0x10100, 64); ok {
-		t.Errorf("StringAt gave %q", got)
+		t.Errorf("StringAt returned %q", got)
 	}
 	if got, ok := f.BytesAt(short, 0x10100, 8); ok {
-		t.Errorf("BytesAt gave %q", got)
+		t.Errorf("BytesAt returned %q", got)
 	}
 }
 
-// A writable segment over a constant one decides what a process sees.
+// A writable segment that overlaps a constant one may change its content.
 func TestOverlappingContentIsNotReturned(t *testing.T) {
 	f, b := mapped()
 	f.Segments[1].Vaddr = 0x10080
 	if got, ok := f.StringAt(bytes.NewReader(b), 0x10100, 64); ok {
-		t.Errorf("StringAt gave %q", got)
+		t.Errorf("StringAt returned %q", got)
 	}
 }
 
-func TestConstantsAreTheLongestRangeThatNothingWritableInterrupts(t *testing.T) {
+func TestConstantsAreTheLongestRangeWithoutWritableSegments(t *testing.T) {
 	const r, w = elf.PF_R, elf.PF_R | elf.PF_W
 	for name, c := range map[string]struct {
 		segments   []Segment
@@ -145,14 +145,14 @@ func TestAddedStringsAreReadLikeStringsOfTheFile(t *testing.T) {
 			t.Errorf("%#x is not in the range of added strings, %#x bytes at %#x", at, size, addr)
 		}
 		if got, ok := i.StringAt(bytes.NewReader(b), at, 64); !ok || string(got) != want {
-			t.Errorf("at %#x is %q, %v, want %q", at, got, ok, want)
+			t.Errorf("the string at %#x is %q, %v, want %q", at, got, ok, want)
 		}
 	}
 	if got, ok := i.StringAt(bytes.NewReader(b), first, 3); !ok || string(got) != "tls" {
-		t.Errorf("cut at a limit it is %q, %v", got, ok)
+		t.Errorf("the string cut at a limit is %q, %v", got, ok)
 	}
 	if got, ok := i.StringAt(bytes.NewReader(b), addr+size, 64); ok {
-		t.Errorf("after the last added string is %q", got)
+		t.Errorf("got %q after the last added string", got)
 	}
 	if got, ok := i.StringAt(bytes.NewReader(b), 0x10100, 64); !ok || string(got) != "tls::handshake" {
 		t.Errorf("a string of the file is %q, %v", got, ok)

@@ -18,7 +18,7 @@ func TestKindsAreFoundByNameAndHaveTheirParameters(t *testing.T) {
 	} {
 		k, ok := KindOf(name)
 		if !ok || k.String() != name {
-			t.Fatalf("%s is the kind %d, called %q (%v)", name, k, k, ok)
+			t.Fatalf("%s is the kind %d with the name %q (%v)", name, k, k, ok)
 		}
 		if got := strings.Join(k.Parameters(), " "); got != want {
 			t.Errorf("%s has the parameters %s, want %s", name, got, want)
@@ -29,10 +29,10 @@ func TestKindsAreFoundByNameAndHaveTheirParameters(t *testing.T) {
 	}
 	for _, name := range []string{"", "other", "NEW_CONTEXT"} {
 		if k, ok := KindOf(name); ok {
-			t.Errorf("%q is the kind %s", name, k)
+			t.Errorf("%q is accepted as the kind %s", name, k)
 		}
 	}
 	if name := (NewContextWithData + 1).String(); name != "" {
-		t.Errorf("what is no kind is called %s", name)
+		t.Errorf("an invalid kind has the name %s", name)
 	}
 }

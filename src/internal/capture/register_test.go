@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// The numbers are those of struct pt_regs of x86-64 and of struct
-// user_pt_regs of arm64.
+// The offsets are from struct pt_regs of x86-64 and struct user_pt_regs of arm64.
 func TestRegisterOffsetsMatchTheKernel(t *testing.T) {
 	for name, c := range map[string]struct {
 		r    Register
@@ -29,7 +28,7 @@ func TestRegisterOffsetsMatchTheKernel(t *testing.T) {
 			t.Errorf("%s is at %d (%v), want %d", name, got, err, c.want)
 		}
 		if c.r.String() != name {
-			t.Errorf("%s is called %s", name, c.r)
+			t.Errorf("%s has the name %s", name, c.r)
 		}
 	}
 }
