@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestNamedFilesAreFoundAndAbsentOnesAreErrors(t *testing.T) {
+func TestAbsentNamedFilesAreErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"libx.so.1", "libx.so.2", "libx.so.3;692b8f3c", "other"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
@@ -24,7 +24,7 @@ func TestNamedFilesAreFoundAndAbsentOnesAreErrors(t *testing.T) {
 	}
 	var e *AbsentError
 	if len(f.Errors) != 1 || !errors.As(f.Errors[0], &e) || e.Pattern != absent {
-		t.Errorf("the errors are %v, want that %s leads to no file", f.Errors, absent)
+		t.Errorf("the errors are %v, want an AbsentError of %s", f.Errors, absent)
 	}
 	if !slices.Contains(f.Directories, dir) || !slices.Equal(f.Names, []string{"libx.so.*", "none*"}) || f.Optional {
 		t.Errorf("the directories are %q, the names %q, optional %v", f.Directories, f.Names, f.Optional)
@@ -34,7 +34,7 @@ func TestNamedFilesAreFoundAndAbsentOnesAreErrors(t *testing.T) {
 	}
 }
 
-func TestUsualLibrariesNeedNotBeThere(t *testing.T) {
+func TestUsualLibrariesAreOptional(t *testing.T) {
 	f := Usual{}.Find()
 	if !f.Optional || len(f.Errors) > 0 {
 		t.Errorf("optional %v, errors %v", f.Optional, f.Errors)
@@ -43,7 +43,7 @@ func TestUsualLibrariesNeedNotBeThere(t *testing.T) {
 		"libssl.so": true, "libssl.so.3": true, "libssl.so.3.0.9": true, "ld.so.cache": true, "libssl.software": false, "libz.so.1": false,
 	} {
 		if got := slices.ContainsFunc(f.Names, func(glob string) bool { ok, _ := filepath.Match(glob, name); return ok }); got != want {
-			t.Errorf("%s is looked for: %v", name, got)
+			t.Errorf("%s matches a name: %v", name, got)
 		}
 	}
 }

@@ -26,25 +26,25 @@ func write(t *testing.T, path, text string, mode fs.FileMode) string {
 	return path
 }
 
-func TestACommandIsSearchedLikeTheShellDoes(t *testing.T) {
-	one, two := t.TempDir(), t.TempDir()
-	write(t, filepath.Join(one, "plain"), "x", 0o644)
-	write(t, filepath.Join(two, "program"), "x", 0o755)
-	write(t, filepath.Join(two, "both"), "x", 0o755)
-	write(t, filepath.Join(one, "both"), "x", 0o644)
-	path := one + ":" + two
+func TestACommandIsSearchedLikeInAShell(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(first, "plain"), "x", 0o644)
+	write(t, filepath.Join(second, "program"), "x", 0o755)
+	write(t, filepath.Join(second, "both"), "x", 0o755)
+	write(t, filepath.Join(first, "both"), "x", 0o644)
+	path := first + ":" + second
 	for name, want := range map[string]struct {
 		file string
 		err  error
 	}{
-		"program":            {filepath.Join(two, "program"), nil},
-		"both":               {filepath.Join(two, "both"), nil},
-		"plain":              {"", fs.ErrPermission},
-		"none":               {"", fs.ErrNotExist},
-		one:                  {one, fs.ErrPermission},
-		one + "/plain":       {one + "/plain", fs.ErrPermission},
-		one + "/none":        {one + "/none", fs.ErrNotExist},
-		one + "/plain/below": {one + "/plain/below", fs.ErrNotExist},
+		"program":              {filepath.Join(second, "program"), nil},
+		"both":                 {filepath.Join(second, "both"), nil},
+		"plain":                {"", fs.ErrPermission},
+		"none":                 {"", fs.ErrNotExist},
+		first:                  {first, fs.ErrPermission},
+		first + "/plain":       {first + "/plain", fs.ErrPermission},
+		first + "/none":        {first + "/none", fs.ErrNotExist},
+		first + "/plain/below": {first + "/plain/below", fs.ErrNotExist},
 	} {
 		got, err := command.Look(name, path)
 		if got != want.file || !errors.Is(err, want.err) {
@@ -53,7 +53,7 @@ func TestACommandIsSearchedLikeTheShellDoes(t *testing.T) {
 	}
 }
 
-// library makes a library of a name that needs others.
+// library builds a library. options may add libraries that it needs.
 func library(t *testing.T, path string, options ...string) string {
 	t.Helper()
 	source := write(t, filepath.Join(t.TempDir(), "x.c"), "int "+strings.TrimSuffix(filepath.Base(path), ".so")+";", 0o644)
@@ -90,7 +90,7 @@ func TestLibrariesAreFoundWhereTheLoaderFindsThem(t *testing.T) {
 		}
 		return filepath.Join(dir, name)
 	}
-	// The names of needed libraries are those they were linked by: give them short ones.
+	// The names of needed libraries are as given to the linker: use short ones.
 	old := build("old", "-Wl,--disable-new-dtags,-rpath,$ORIGIN/r", "-l:librpath.so")
 	modern := build("new", "-Wl,--enable-new-dtags,-rpath,"+dir+"/run", "-l:librunpath.so", "-l:libenv.so")
 	script := write(t, filepath.Join(dir, "ascript"), "#!"+old+" argument\n", 0o755)

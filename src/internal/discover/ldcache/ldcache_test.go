@@ -14,7 +14,7 @@ import (
 	"crypto-auditing/src/internal/discover/ldcache"
 )
 
-// cache makes a cache of the present format.
+// cache makes a cache in the current format.
 func cache(entries ...ldcache.Entry) []byte {
 	b := []byte("glibc-ld.so.cache1.1")
 	b = binary.NativeEndian.AppendUint32(b, uint32(len(entries)))
@@ -58,7 +58,7 @@ func TestALeadingOldFormatIsSkipped(t *testing.T) {
 	}
 }
 
-func TestTheCacheOfThisMachineIsReadAsLdconfigPrintsIt(t *testing.T) {
+func TestTheCacheOfThisMachineMatchesLdconfig(t *testing.T) {
 	out, err := exec.Command("/sbin/ldconfig", "-p").Output()
 	if err != nil {
 		t.Skipf("no ldconfig: %v", err)
@@ -73,7 +73,7 @@ func TestTheCacheOfThisMachineIsReadAsLdconfigPrintsIt(t *testing.T) {
 	}
 	for _, e := range entries {
 		if !bytes.Contains(out, []byte(" => "+e.Path+"\n")) {
-			t.Errorf("ldconfig does not know %+v", e)
+			t.Errorf("ldconfig does not print %+v", e)
 		}
 	}
 }
