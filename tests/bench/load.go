@@ -10,7 +10,7 @@ import (
 	"crypto-auditing/tests/bench/usage"
 )
 
-// load is the result of a run with load.
+// load is the result of a load test.
 type load struct {
 	fired
 	recorded
@@ -93,7 +93,7 @@ func (b *bench) firstLossless(set settings, publishers, seconds int, rates ...fl
 			return l, nil
 		}
 	}
-	return nil, fmt.Errorf("events were lost at all rates, the last one being %v", l)
+	return nil, fmt.Errorf("events were lost at all rates; at the lowest: %v", l)
 }
 
 // ladder returns the rates to try, highest first.

@@ -35,7 +35,7 @@ func (b *bench) lone() error {
 	if err != nil {
 		return errors.Join(err, p.stop(), a.stop())
 	}
-	// Wait until what they wrote at start is synced.
+	// Wait until the data that they wrote at start is synced.
 	time.Sleep(time.Second)
 	ours, theirs := meter{pid: a.command.Process.Pid}, meter{pid: bare.command.Process.Pid}
 	err = errors.Join(ours.begin(), theirs.begin())
@@ -69,7 +69,7 @@ func (b *bench) lone() error {
 	return a.remove()
 }
 
-// meter measures what a process uses from begin to end.
+// meter measures the resource use of a process between begin and end.
 type meter struct {
 	pid      int
 	cpu      time.Duration

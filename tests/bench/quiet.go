@@ -30,7 +30,7 @@ func (b *bench) idleSwitches(set settings, seconds int, libraries ...string) (fl
 	if err != nil {
 		return 0, err
 	}
-	// Wait until what it wrote at start is synced.
+	// Wait until the data that it wrote at start is synced.
 	time.Sleep(time.Second)
 	pid := a.command.Process.Pid
 	before, err := usage.Switches(pid)

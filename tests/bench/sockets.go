@@ -160,7 +160,7 @@ func (w *traffic) bytes(runs int) (send, receive float64, err error) {
 
 // bulk sends and receives 64 KiB, n times in each run, and returns the cost of both in the
 // fastest run: the kernel's memory allocation sometimes takes longer than the difference to
-// be measured. The result is NaN if n is 0.
+// be measured. The result is not finite if n is 0.
 func (w *traffic) bulk(n int) (float64, error) {
 	const runs = 16
 	runtime.LockOSThread()

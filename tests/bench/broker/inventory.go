@@ -68,7 +68,7 @@ func (b *bench) inventory() error {
 // catchUp starts an inventory and waits until it is up to date. It returns the processor
 // times of broker and inventory, the peak memory of the inventory in bytes, and the number
 // of its rows. The inventory must have counted the given number of handshakes.
-func (s *scene) catchUp(program string, handshakes int) (took [2]time.Duration, peak float64, rows int, err error) {
+func (s *testbed) catchUp(program string, handshakes int) (took [2]time.Duration, peak float64, rows int, err error) {
 	fail := func(err error) ([2]time.Duration, float64, int, error) {
 		return took, 0, 0, fmt.Errorf("cannot measure the inventory: %w\n%s", err, s.stderr.String())
 	}

@@ -49,7 +49,7 @@ func (b *bench) rates() error {
 
 // rate returns the total rate of groups that n subscribers receive, in groups per second,
 // and a description of the processor use.
-func (s *scene) rate(n, seconds int) (rate float64, use string, err error) {
+func (s *testbed) rate(n, seconds int) (rate float64, use string, err error) {
 	var all []*subscriber
 	before, err := s.use()
 	if err != nil {
@@ -90,7 +90,7 @@ func (s *scene) rate(n, seconds int) (rate float64, use string, err error) {
 }
 
 // use returns the processor times of broker and bus.
-func (s *scene) use() (t [2]time.Duration, err error) {
+func (s *testbed) use() (t [2]time.Duration, err error) {
 	if t[0], err = usage.CPU(s.broker.Process.Pid); err == nil {
 		t[1], err = usage.CPU(s.bus.Process.Pid)
 	}
@@ -191,7 +191,7 @@ func readPages(conn *dbus.Conn, groups int) (float64, error) {
 
 // flow makes the log grow at a rate for some seconds, and returns when everything is in
 // the log.
-func (s *scene) flow(rate, seconds, executables int) error {
+func (s *testbed) flow(rate, seconds, executables int) error {
 	const chunksPerSecond = 10 // as with the agent's flush window
 	return s.bench.fill(s.log, "-groups", strconv.Itoa(rate/chunksPerSecond), "-chunks", strconv.Itoa(seconds*chunksPerSecond),
 		"-pause", (time.Second / chunksPerSecond).String(), "-executables", strconv.Itoa(executables))
@@ -231,7 +231,7 @@ func (b *bench) fanOut() error {
 
 // selective returns the processor time of the broker for a flow with n subscribers, and
 // the number of delivered groups.
-func (s *scene) selective(n, rate, seconds, executables int) (took time.Duration, got int, err error) {
+func (s *testbed) selective(n, rate, seconds, executables int) (took time.Duration, got int, err error) {
 	var all []*subscriber
 	for i := range n {
 		r, err := s.subscribe(dict{"executables": dbus.MakeVariant([]string{fmt.Sprintf("program%d", i)})}, dict{})
@@ -286,7 +286,7 @@ func (b *bench) memory() error {
 }
 
 // stopped returns the peak memory of broker and bus in bytes.
-func (s *scene) stopped(rate, seconds int) (peak float64, err error) {
+func (s *testbed) stopped(rate, seconds int) (peak float64, err error) {
 	for range 9 {
 		r, err := s.subscribe(dict{}, dict{})
 		if err != nil {
@@ -381,7 +381,7 @@ func (b *bench) latency() error {
 	return nil
 }
 
-func (s *scene) latencies(replay string, seconds int) (ms figures.Sample, err error) {
+func (s *testbed) latencies(replay string, seconds int) (ms figures.Sample, err error) {
 	r, err := s.subscribe(dict{"scopes": dbus.MakeVariant([]string{"tls", "pk"})}, dict{})
 	if err != nil {
 		return nil, err
@@ -412,7 +412,7 @@ func (s *scene) latencies(replay string, seconds int) (ms figures.Sample, err er
 const asSubscriber = "CRAU_BENCH_SUBSCRIBER"
 
 func runSubscriber(address string) error {
-	s := &scene{address: address}
+	s := &testbed{address: address}
 	if _, err := s.subscribe(dict{}, dict{}); err != nil {
 		return err
 	}

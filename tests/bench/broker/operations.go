@@ -44,7 +44,7 @@ func (b *bench) operations() error {
 
 // compareOperations returns the rates of Open and ReadOperations, and processor times per
 // group in µs: of the broker in Open, of the broker and of the bus in ReadOperations.
-func (s *scene) compareOperations(groups, turns int) (rates [2]figures.Sample, use [3]figures.Sample, err error) {
+func (s *testbed) compareOperations(groups, turns int) (rates [2]figures.Sample, use [3]figures.Sample, err error) {
 	conn, err := dbus.Connect(s.address)
 	if err != nil {
 		return rates, use, err
@@ -166,7 +166,7 @@ func (b *bench) operationRates() error {
 
 // liveOperations returns the total rate of operations that n subscribers receive from a
 // growing log, in operations per second, and a description of the processor use.
-func (s *scene) liveOperations(n, groups int) (rate float64, use string, err error) {
+func (s *testbed) liveOperations(n, groups int) (rate float64, use string, err error) {
 	var all []*subscriber
 	for range n {
 		r, err := s.subscribe(dict{}, dict{"form": dbus.MakeVariant("operations")})

@@ -17,8 +17,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// scene is a bus with a broker on a log, and other programs.
-type scene struct {
+// testbed is a bus with a broker on a log, and other programs.
+type testbed struct {
 	bench    *bench
 	dir      string
 	log      string
@@ -36,8 +36,8 @@ const (
 )
 
 // begin starts a bus, and a broker on the log in a directory.
-func (b *bench) begin(name, log string) (*scene, error) {
-	s := &scene{bench: b, dir: b.directory(name), log: log}
+func (b *bench) begin(name, log string) (*testbed, error) {
+	s := &testbed{bench: b, dir: b.directory(name), log: log}
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -90,8 +90,8 @@ func (b *bench) begin(name, log string) (*scene, error) {
 	return s, nil
 }
 
-// start starts a program, to be ended with the scene.
-func (s *scene) start(command *exec.Cmd) error {
+// start starts a program, to be ended with the testbed.
+func (s *testbed) start(command *exec.Cmd) error {
 	if command.Stdout == nil {
 		command.Stdout = &s.stderr
 	}
@@ -104,7 +104,7 @@ func (s *scene) start(command *exec.Cmd) error {
 }
 
 // await waits at most 20 s for a condition.
-func (s *scene) await(done func() bool) error {
+func (s *testbed) await(done func() bool) error {
 	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("bus or broker did not start in time:\n%s", s.stderr.String())
@@ -114,7 +114,7 @@ func (s *scene) await(done func() bool) error {
 }
 
 // end ends all programs. It fails if one has exited before.
-func (s *scene) end() error {
+func (s *testbed) end() error {
 	var errs []error
 	for i := len(s.programs) - 1; i >= 0; i-- {
 		c := s.programs[i]

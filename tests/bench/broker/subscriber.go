@@ -15,9 +15,9 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// subscriber is a client that reads only the number and the time of a group, so that the
-// rate is that of the broker and the bus, not that of a library. The library godbus handles
-// all messages except Events, Operations and replies with operations.
+// subscriber is a client that reads only the number and the time of a group, so that broker
+// and bus limit the rate, not a library. The library godbus handles all messages except
+// Events, Operations and replies with operations.
 type subscriber struct {
 	conn *dbus.Conn
 
@@ -30,7 +30,7 @@ type subscriber struct {
 }
 
 // subscribe connects and subscribes.
-func (s *scene) subscribe(filter, options map[string]dbus.Variant) (*subscriber, error) {
+func (s *testbed) subscribe(filter, options map[string]dbus.Variant) (*subscriber, error) {
 	r, err := s.connect()
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (s *scene) subscribe(filter, options map[string]dbus.Variant) (*subscriber,
 }
 
 // connect connects to the bus.
-func (s *scene) connect() (*subscriber, error) {
+func (s *testbed) connect() (*subscriber, error) {
 	c, err := net.Dial("unix", strings.TrimPrefix(s.address, "unix:path="))
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect: %w", err)

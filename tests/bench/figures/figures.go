@@ -112,8 +112,8 @@ func (f List) Print(w io.Writer) error {
 	return nil
 }
 
-// Number formats a number with at least three significant digits, large ones without a
-// fraction.
+// Number formats a number with at most three decimals; from 1000 on, and for whole numbers,
+// without any.
 func Number(v float64) string {
 	switch a := math.Abs(v); {
 	case v == math.Trunc(v), a >= 1000:
@@ -142,7 +142,7 @@ func (f List) Merge(path string) error {
 // tableFile returns the file for complete figures, next to the file for their values.
 func tableFile(path string) string { return strings.TrimSuffix(path, ".json") + "-table.json" }
 
-// saveTable stores the figures together with those of other programs, for All.
+// saveTable stores the figures for All, and keeps the figures of other programs.
 func (f List) saveTable(path string) error {
 	all, err := All(path)
 	if err != nil {

@@ -20,8 +20,8 @@ type moment struct {
 	processors int
 }
 
-// tick is USER_HZ, the unit of /proc/stat, which is the same on all architectures that Go
-// supports.
+// tick is the unit of /proc/stat, a second divided by USER_HZ. USER_HZ is the same on all
+// architectures that Go supports.
 const tick = time.Second / 100
 
 func now() moment {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package usage reads from the kernel what a running process uses.
+// Package usage reads the resource use of a running process from the kernel.
 package usage
 
 import (
@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CPU returns the processor time of a process, including that of threads that have ended
+// CPU returns the processor time of a process, including threads that have ended
 // (clock_getcpuclockid(3)). It fails if the process does not exist.
 func CPU(pid int) (time.Duration, error) {
 	const schedulerClock = 2
