@@ -140,13 +140,13 @@ func TestTheTimerTruncatesTheLog(t *testing.T) {
 	}
 	before := a.segments(t)
 	if len(before) < 3 {
-		t.Fatalf("there are only %v", before)
+		t.Fatalf("there are only the segments %v", before)
 	}
 	if state := strings.TrimSpace(a.run(t, "systemctl", "is-enabled", truncateTimer)); state != "enabled" {
-		t.Errorf("the timer is %s", state)
+		t.Errorf("the timer is %s, want enabled", state)
 	}
 	if state := a.property(t, truncateTimer, "ActiveState"); state != "active" {
-		t.Errorf("the timer is %s", state)
+		t.Errorf("the timer is %s, want active", state)
 	}
 	if next := a.property(t, truncateTimer, "NextElapseUSecRealtime"); next == "" {
 		t.Error("the timer has no next time")
@@ -160,7 +160,7 @@ func TestTheTimerTruncatesTheLog(t *testing.T) {
 		t.Errorf("the whole log is removed without force:\n%s", output)
 	}
 	if after := a.segments(t); !slices.Equal(after, before) {
-		t.Errorf("of the segments %v remain %v", before, after)
+		t.Errorf("the segments %v became %v", before, after)
 	}
 	if got := a.run(t, "crauctl", "vacuum", "--force"); !strings.Contains(got, fmt.Sprintf("removed %d segments, ", len(before)-1)) {
 		t.Errorf("crauctl prints %q", got)
@@ -172,7 +172,7 @@ func TestTheTimerTruncatesTheLog(t *testing.T) {
 	}
 	a.run(t, "systemctl", "start", truncateService)
 	if after := a.segments(t); len(after) != 1 || after[0] != before[1] {
-		t.Errorf("of the segments %v remain %v", before, after)
+		t.Errorf("the segments %v became %v", before, after)
 	}
 	output := a.run(t, "journalctl", "-u", truncateService, "--after-cursor", a.cursor, "-o", "cat")
 	for _, want := range []string{"max-size=1B would remove the whole log at once", "crauctl vacuum --force", "removed 1 segment, "} {

@@ -25,7 +25,7 @@ func TestKilledAgentIsRestartedAndSequencesContinue(t *testing.T) {
 	waitFor(t, "the first handshakes in the log", func() bool { return a.shown(t) == 10 })
 	process := a.pid(t)
 	a.run(t, "kill", "-KILL", process)
-	waitFor(t, "another agent", func() bool { return a.pid(t) != process && a.active(t) })
+	waitFor(t, "a restart of the agent", func() bool { return a.pid(t) != process && a.active(t) })
 	if n := a.restarts(t); n != "1" {
 		t.Errorf("the agent was restarted %s times", n)
 	}
@@ -48,7 +48,7 @@ func TestWatchdogRestartsAnAgentThatIsStuck(t *testing.T) {
 	a := recording(t, libraries(library), "[Service]\nWatchdogSec=3s\n")
 	process := a.pid(t)
 	a.run(t, "kill", "-STOP", process)
-	waitFor(t, "another agent", func() bool { return a.pid(t) != process && a.active(t) })
+	waitFor(t, "a restart of the agent", func() bool { return a.pid(t) != process && a.active(t) })
 	if !a.journalHas(t, "Watchdog timeout") {
 		t.Error("the journal has no timeout of the watchdog")
 	}
@@ -62,7 +62,7 @@ func TestWatchdogDoesNotFireForAWorkingAgent(t *testing.T) {
 	// No probe fires meanwhile: an idle pipeline responds when it is asked.
 	a := recording(t, libraries(library), "[Service]\nWatchdogSec=3s\n")
 	beats := map[string]bool{}
-	waitFor(t, "two beats", func() bool {
+	waitFor(t, "two notifications of the watchdog", func() bool {
 		beats[a.property(t, service, "WatchdogTimestampMonotonic")] = true
 		return len(beats) > 2
 	})
@@ -131,7 +131,7 @@ func TestWatchdogDoesNotFireWhileTheDiskIsFull(t *testing.T) {
 		return strings.Contains(a.property(t, service, "StatusText"), "no space left on device")
 	})
 	beats := map[string]bool{}
-	waitFor(t, "two beats", func() bool {
+	waitFor(t, "two notifications of the watchdog", func() bool {
 		beats[a.property(t, service, "WatchdogTimestampMonotonic")] = true
 		return len(beats) > 2
 	})

@@ -86,7 +86,7 @@ func TestServicesMakeNoDeniedSystemCalls(t *testing.T) {
 			a.replay(t, library, 10)
 			process := a.pid(t)
 			a.run(t, "kill", "-KILL", process)
-			waitFor(t, "another agent", func() bool { return a.pid(t) != process && a.active(t) })
+			waitFor(t, "a restart of the agent", func() bool { return a.pid(t) != process && a.active(t) })
 
 			monitor := a.command("timeout", "20", "crauctl", "monitor")
 			var shown bytes.Buffer

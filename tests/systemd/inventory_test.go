@@ -75,7 +75,7 @@ func TestACallOnTheBusStartsTheInventoryAsAnUnprivilegedUser(t *testing.T) {
 	if got := strings.TrimSpace(a.run(t, "stat", "-c", "%U %G %a", inventoryDir)); got != "crypto-auditing-inventory crypto-auditing-inventory 700" {
 		t.Errorf("%s belongs to %s", inventoryDir, got)
 	}
-	// The inventory asks polkit about other users, which finds no authentication agent.
+	// For other users the inventory asks polkit, which finds no authentication agent.
 	if output, err := a.inventory(t, asStranger, "Summarize", summary...); err == nil || !strings.Contains(strings.ToLower(output), "denied") {
 		t.Errorf("a stranger gets %s, %v", output, err)
 	}
@@ -93,10 +93,10 @@ func TestACallOnTheBusStartsTheInventoryAsAnUnprivilegedUser(t *testing.T) {
 func TestTheTimerStartsTheInventoryWhichCountsAndExitsWhenIdle(t *testing.T) {
 	a := inventoryInstalled(t, libraries(library), `idle_timeout = "100ms"`)
 	if state := strings.TrimSpace(a.run(t, "systemctl", "is-enabled", inventoryTimer)); state != "enabled" {
-		t.Errorf("the timer is %s", state)
+		t.Errorf("the timer is %s, want enabled", state)
 	}
 	if state := a.property(t, inventoryTimer, "ActiveState"); state != "active" {
-		t.Errorf("the timer is %s", state)
+		t.Errorf("the timer is %s, want active", state)
 	}
 	if unit := a.property(t, inventoryTimer, "Unit"); unit != inventoryService {
 		t.Errorf("the timer starts %s", unit)

@@ -74,8 +74,8 @@ func (m *machine) listing(t *testing.T, arguments ...string) (types map[string]s
 func TestFilesHaveTheExpectedOwners(t *testing.T) {
 	table := documented(t)
 	a := brokerInstalled(t, libraries(library), "[truncate]\nmax_size = \"1B\"\nkeep_free = 0\n")
-	// Makes the services create all their files: open and sealed segments, some of them
-	// removed, a durable subscription, and files of a restarted broker and agent.
+	// The services make all their files: open and sealed segments, some of which are
+	// removed, a durable subscription, and those of a restarted broker and agent.
 	for range 3 {
 		a.replay(t, library, 20)
 		a.run(t, "crauctl", "rotate")

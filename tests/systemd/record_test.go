@@ -43,7 +43,7 @@ func TestSandboxAllowsWhatTheAgentNeeds(t *testing.T) {
 	a.replay(t, library, 10)
 	if disabled, err := os.ReadFile("/proc/sys/kernel/io_uring_disabled"); err == nil && strings.TrimSpace(string(disabled)) == "0" {
 		if files := a.run(t, "ls", "-l", "/proc/"+a.pid(t)+"/fd"); !strings.Contains(files, "io_uring") {
-			t.Errorf("the log is not written by io_uring; open are:\n%s", files)
+			t.Errorf("the log is not written by io_uring; the open files are:\n%s", files)
 		}
 	}
 	if locks := a.run(t, "cat", "/proc/locks"); !strings.Contains(locks, "LEASE  ACTIVE    READ") {
@@ -116,7 +116,7 @@ func TestConnectingToTheSocketStartsTheAgent(t *testing.T) {
 		t.Fatal("the agent runs before a connection")
 	}
 	connect(t, a)
-	waitFor(t, "the agent", func() bool { return a.active(t) })
+	waitFor(t, "the agent to run", func() bool { return a.active(t) })
 	fired := a.replay(t, library, 1)
 	if recorded, _ := a.stop(t); recorded != fired {
 		t.Errorf("recorded %d of %d hits", recorded, fired)
@@ -179,5 +179,5 @@ func TestExitOfAServiceKeepsTheSocketsOfOthers(t *testing.T) {
 		}
 	}
 	connect(t, a)
-	waitFor(t, "the agent", func() bool { return a.active(t) })
+	waitFor(t, "the agent to run", func() bool { return a.active(t) })
 }

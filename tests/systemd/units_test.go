@@ -51,7 +51,7 @@ func TestServicesHaveALowExposureLevel(t *testing.T) {
 		}
 		t.Logf("%s: exposure %v", unit, exposure)
 		if int(exposure*10+.5) > limit {
-			t.Errorf("the exposure of %s is %v, above %v:\n%s", unit, exposure, float64(limit)/10, output)
+			t.Errorf("the exposure of %s is %v, want at most %v:\n%s", unit, exposure, float64(limit)/10, output)
 		}
 	}
 }

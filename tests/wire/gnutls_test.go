@@ -84,7 +84,7 @@ func gnutlsSessions(t *testing.T, role, report string) (all []string) {
 		if role == "server" {
 			own, peer = peer, own
 		}
-		// A resumption has no name; its group is the default of both programs.
+		// The key exchange of a resumption has no name; its group is the default of both programs.
 		g := number(groups, group)
 		if exchange == "" {
 			g = 23

@@ -146,7 +146,7 @@ func waitFor(t *testing.T, what string, condition func() bool, more func() strin
 	t.Helper()
 	for end := time.Now().Add(patience); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v\n%s", what, patience, more())
+			t.Fatalf("timeout after %v: %s\n%s", patience, what, more())
 		}
 	}
 }

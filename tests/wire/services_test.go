@@ -40,7 +40,7 @@ func account(t *testing.T, files ...string) (directory string, id *syscall.Crede
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Only its owner can access the directory of a test.
+	// Only its owner can access t.TempDir.
 	directory, err = os.MkdirTemp("", "crau-wire-")
 	if err != nil {
 		t.Fatal(err)

@@ -250,7 +250,7 @@ func TestHandshakesOfQUICAreRecordedAtBothEnds(t *testing.T) {
 	}
 }
 
-// The transports are others than TCP over IPv4.
+// The transports differ from TCP over IPv4.
 func TestHandshakesOverOtherTransportsAreRecorded(t *testing.T) {
 	a := startAgent(t)
 	certificateFile, keyFile := certificate(t, t.TempDir(), "ec")

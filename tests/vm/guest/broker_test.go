@@ -90,10 +90,10 @@ func TestRealHandshakesAreRecordedAndQueriedOverTheBus(t *testing.T) {
 	for match, want := range map[string]int{
 		`tls::protocol_version=TLS 1.3`: 3, `tls::protocol_version=TLS 1.2`: 2, `tls::protocol_version=TLS 1.1`: 0,
 	} {
-		// A client's and a server's side each.
+		// Each handshake has a client's and a server's side.
 		output, _ := try("crauctl", "query", "--after-cursor", before, match)
 		if n := strings.Count(output, " tls::handshake "); n != 2*want {
-			t.Errorf("%s: %d handshakes instead of %d:\n%s", match, n, 2*want, output)
+			t.Errorf("%s: %d sides of handshakes, want %d:\n%s", match, n, 2*want, output)
 		}
 	}
 	if output := run(t, "crauctl", "query", "--after-cursor", before); !strings.Contains(output, "TLS_AES_256_GCM_SHA384") || !strings.Contains(output, "pk::") {
@@ -218,7 +218,7 @@ func TestRotateStartsASegmentAndTheTimerTruncates(t *testing.T) {
 	}
 	before := segments(t)
 	if len(before) < 3 {
-		t.Fatalf("there are only %v", before)
+		t.Fatalf("there are only the segments %v", before)
 	}
 	if !active(t, truncateTimer) || property(t, truncateTimer, "Unit") != truncateService || property(t, truncateTimer, "NextElapseUSecRealtime") == "" {
 		t.Error("the timer does not work")
@@ -232,6 +232,6 @@ func TestRotateStartsASegmentAndTheTimerTruncates(t *testing.T) {
 	before = segments(t)
 	run(t, "systemctl", "start", truncateService)
 	if after := segments(t); len(after) != 1 || after[0] != before[len(before)-1] {
-		t.Errorf("of the segments %v remain %v", before, after)
+		t.Errorf("the segments %v became %v", before, after)
 	}
 }

@@ -27,7 +27,7 @@ func TestSELinuxIsEnforcing(t *testing.T) {
 	if modules := run(t, "semodule", "-l"); !slices.Contains(strings.Fields(modules), "crypto_auditing") {
 		t.Errorf("the modules are %s", modules)
 	}
-	// SELinux also enforces the rules of each domain.
+	// No domain is permissive.
 	if permissive := run(t, "semodule", "-l"); strings.Contains(permissive, "permissive_") {
 		t.Errorf("there are permissive domains:\n%s", permissive)
 	}
@@ -87,9 +87,9 @@ func TestFilesAndSocketsHaveTheirLabels(t *testing.T) {
 	}
 	// The labels are those of the policy.
 	if wrong := run(t, "restorecon", "-n", "-v", "-R", "/usr/bin", "/run/crypto-auditing", "/var/lib/crypto-auditing", logDir); wrong != "" {
-		t.Errorf("these labels are not those of the policy:\n%s", wrong)
+		t.Errorf("these labels differ from the policy:\n%s", wrong)
 	}
-	// A timer starts it later; a denial makes the run fail at the end.
+	// A timer starts this service later; a denial makes the run fail at the end.
 	run(t, "systemctl", "start", "systemd-tmpfiles-clean.service")
 }
 

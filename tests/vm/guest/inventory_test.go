@@ -19,7 +19,7 @@ func TestTheInventoryAnswersInItsDomain(t *testing.T) {
 		run(t, "systemctl", "stop", inventoryService)
 		_, _ = try("crauctl", "subscriptions", "delete", "--user", "crypto-auditing-inventory", "inventory")
 	})
-	// In its domain it can read which cryptography the kernel uses.
+	// The inventory can read in its domain which cryptography the kernel uses.
 	run(t, "modprobe", "wireguard")
 	// One answer is the result of a method, others come through a pipe.
 	sums := run(t, "busctl", "--timeout=90", "call", "org.crypto_auditing.Inventory", "/org/crypto_auditing/Inventory",
@@ -34,11 +34,11 @@ func TestTheInventoryAnswersInItsDomain(t *testing.T) {
 		t.Errorf("the report is %s", text)
 	}
 	if got := typeOf(run(t, "ps", "-o", "label=", "-p", property(t, inventoryService, "MainPID"))); got != "crau_inventory_t" {
-		t.Errorf("it runs as %s", got)
+		t.Errorf("the inventory runs as %s", got)
 	}
 	files, err := filepath.Glob(inventoryDir + "/*")
 	if err != nil || len(files) == 0 {
-		t.Errorf("it has the files %v, %v", files, err)
+		t.Errorf("the inventory has the files %v, %v", files, err)
 	}
 	for _, file := range append(files, inventoryDir) {
 		if got := typeOf(run(t, "stat", "-c", "%C", file)); got != "crau_inventory_var_lib_t" {
@@ -46,6 +46,6 @@ func TestTheInventoryAnswersInItsDomain(t *testing.T) {
 		}
 	}
 	if wrong := run(t, "restorecon", "-n", "-v", "-R", "/usr/bin", inventoryDir); wrong != "" {
-		t.Errorf("these labels are not those of the policy:\n%s", wrong)
+		t.Errorf("these labels differ from the policy:\n%s", wrong)
 	}
 }

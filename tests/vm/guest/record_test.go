@@ -16,7 +16,7 @@ import (
 
 func TestTheMachineHasTheExpectedConfiguration(t *testing.T) {
 	if release := run(t, "uname", "-r"); !strings.HasPrefix(release, *kernel+".") {
-		t.Errorf("the kernel is %s, not %s", release, *kernel)
+		t.Errorf("the kernel is %s, want %s", release, *kernel)
 	}
 	if !active(t, "dbus.service") || !strings.Contains(run(t, "readlink", "/proc/"+property(t, "dbus.service", "MainPID")+"/exe"), "dbus-daemon") {
 		t.Error("the bus is not dbus-daemon's")
@@ -79,7 +79,7 @@ func TestTheAgentRecordsAsAnUnprivilegedUser(t *testing.T) {
 		t.Errorf("the log shows %d of 20 handshakes", n)
 	}
 	if files := run(t, "ls", "-l", process+"/fd"); !strings.Contains(files, "io_uring") {
-		t.Errorf("the log is not written by io_uring; open are:\n%s", files)
+		t.Errorf("the log is not written by io_uring; the open files are:\n%s", files)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestTheLogIsWrittenWithoutIoUring(t *testing.T) {
 	fired := fireTrace(t, 20)
 	flush(t)
 	if files := run(t, "ls", "-l", "/proc/"+property(t, agentService, "MainPID")+"/fd"); strings.Contains(files, "io_uring") {
-		t.Errorf("io_uring is used; open are:\n%s", files)
+		t.Errorf("io_uring is used; the open files are:\n%s", files)
 	}
 	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
 		t.Errorf("recorded %d of %d hits, lost %d", recorded, fired, lost)
@@ -189,8 +189,8 @@ func TestWithoutItsDropInTheAgentReportsTheRemedy(t *testing.T) {
 	}
 }
 
-// On this machine the front end is the one at functions of the kernel, which not all hosts
-// have.
+// On this machine the agent uses the front end at functions of the kernel, which not all
+// hosts have.
 func TestTheConfinedAgentRecordsHandshakesAtSockets(t *testing.T) {
 	recording(t, "sources = [\"usdt\", \"wire\"]\n")
 	server := httptest.NewTLSServer(http.NotFoundHandler())

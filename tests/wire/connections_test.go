@@ -194,7 +194,7 @@ func TestAHandshakeThroughAProxyIsAttributedToTheClient(t *testing.T) {
 	}
 }
 
-// As in containers, the network is another, and its addresses mean other hosts than here.
+// As in containers, the network is separate, and its addresses name other hosts than here.
 func TestHandshakesInANetworkNamespaceAreRecorded(t *testing.T) {
 	need(t, "unshare", "ip")
 	a := startAgent(t)

@@ -14,7 +14,7 @@ func TestAKilledAgentIsRestartedAndTheLogContinues(t *testing.T) {
 	flush(t)
 	process := property(t, agentService, "MainPID")
 	run(t, "systemctl", "kill", "--signal=KILL", "--kill-who=main", agentService)
-	waitFor(t, "another agent", func() bool {
+	waitFor(t, "a restart of the agent", func() bool {
 		return property(t, agentService, "MainPID") != process && active(t, agentService)
 	})
 	fired := fireTrace(t, 10)
