@@ -265,7 +265,7 @@ func flood() {
 	}
 }
 
-func TestAFloodOfIncompleteHandshakesNeedsNoMemoryAndAffectsNoOtherPrograms(t *testing.T) {
+func TestAFloodOfIncompleteHandshakesUsesBoundedMemoryAndAffectsNoOtherPrograms(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	openssl := c.copied(t, "openssl")
