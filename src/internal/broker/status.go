@@ -23,7 +23,7 @@ import (
 const agentTime = 5 * time.Second
 
 // Status returns the current status, without the version. It asks the agent if
-// that runs, and never starts it.
+// it runs, and never starts it.
 func (b *Broker) Status(ctx context.Context) status.Broker {
 	s := status.Broker{Started: b.started}
 	trouble := b.tail.Err()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package brokertest makes logs for tests of those that read one.
+// Package brokertest makes logs for tests of programs that read one.
 package brokertest
 
 import (
@@ -34,7 +34,7 @@ func New(t testing.TB) *Log {
 	return l
 }
 
-// Open takes the log for writing.
+// Open opens the log for writing.
 func (l *Log) Open() {
 	l.t.Helper()
 	w, err := logstore.Open(context.Background(), l.Dir, logstore.Options{
@@ -51,8 +51,7 @@ func (l *Log) Open() {
 	l.t.Cleanup(func() { w.Close() })
 }
 
-// steady is the clock of the kernel, without steps: a step would begin a
-// segment.
+// steady is the system clock without steps: a step would begin a segment.
 type steady struct{ offset int64 }
 
 // Now implements logstore.Clock.
@@ -60,7 +59,7 @@ func (s steady) Now() logstore.Moment {
 	return logstore.Moment{Boot: logstore.SystemClock{}.Now().Boot, Offset: s.offset}
 }
 
-// Group is a group of a test: everything else follows from it.
+// Group is the part of a group that tests choose.
 type Group struct {
 	Name, Executable string
 	Data             map[string]int64
@@ -80,8 +79,8 @@ func (l *Log) Append(groups ...Group) logstore.Cursor {
 	return l.Write(encoded...)
 }
 
-// Write appends groups as one chunk and returns the cursor after it. Those
-// without a time get that of now.
+// Write appends groups as one chunk and returns the cursor after it. Groups
+// without a time get the current time.
 func (l *Log) Write(groups ...event.Group) logstore.Cursor {
 	l.t.Helper()
 	now := logstore.SystemClock{}.Now().Boot
@@ -139,7 +138,7 @@ func (l *Log) Rotate() {
 	}
 }
 
-// Some returns groups at random, of a few kinds.
+// Some returns random groups of a few kinds.
 func Some(r *rand.Rand, n int) []Group {
 	all := make([]Group, n)
 	for i := range all {
@@ -152,13 +151,12 @@ func Some(r *rand.Rand, n int) []Group {
 	return all
 }
 
-// Agent is a broker.Agent that does with the log what the agent does, and
-// nothing else.
+// Agent is a broker.Agent that only implements the agent's operations on the log.
 type Agent struct {
 	Log *Log
 	// Down is set if it does not answer.
 	Down atomic.Bool
-	// Remover is the one of the last call of Remove.
+	// Remover is the remover in the last call of Remove.
 	Remover atomic.Pointer[retention.Remover]
 }
 

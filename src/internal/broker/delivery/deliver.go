@@ -20,7 +20,7 @@ const (
 	// position.
 	retryPause = time.Second
 	// turnTime is how long a subscription may read the log before others take
-	// their turn; turnCheck is the number of bytes read between two looks at the
+	// their turn; turnCheck is the number of bytes read between two checks of the
 	// clock.
 	turnTime  = 50 * time.Millisecond
 	turnCheck = 1 << 20

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command filler writes a log for tests of the programs that read one: groups
-// as those of a GnuTLS handshake, in chunks, at a given pace. It prints the
-// cursor after each chunk once it is committed, and flushes on SIGTERM. With
-// --scan it reads a log as fast as the store can, to compare others with.
+// Command filler writes a log for tests of programs that read one: groups like those
+// of a GnuTLS handshake, in chunks, at a given rate. It prints the cursor after each
+// chunk once it is committed, and flushes on SIGTERM. With --scan it reads a log as
+// fast as the store can, for comparison.
 package main
 
 import (
@@ -39,7 +39,7 @@ type options struct {
 	quiet, seal   bool
 	scan          bool
 	rare          int
-	fresh         cipher.Block // of ids, nil: they are counted
+	fresh         cipher.Block // encrypts ids; nil: ids are counters
 }
 
 func main() {
@@ -57,7 +57,7 @@ func main() {
 	fresh := flag.Bool("fresh", false, "ids as after encryption, of operations of five contexts inside each other")
 	flag.Parse()
 	if *fresh {
-		// A key of zeros: the same log each time.
+		// The fixed key makes logs reproducible.
 		block, err := aes.NewCipher(make([]byte, 16))
 		if err != nil {
 			panic(err)
@@ -104,7 +104,7 @@ func scan(o *options) error {
 	}
 }
 
-// maxChunk is the most bytes that the groups of a chunk take.
+// maxChunk is the maximum size of the groups of a chunk, in bytes.
 const maxChunk = logstore.MaxBatch - 4096
 
 func fill(o *options) error {
@@ -170,7 +170,7 @@ func fill(o *options) error {
 }
 
 // batch makes a chunk. Its first group has the time of its creation in test::sent, in
-// µs since the Unix epoch, for those who measure how long it takes.
+// µs since the Unix epoch, for measurements of latency.
 func batch(o *options, chunk int) logstore.Batch {
 	now := logstore.SystemClock{}.Now()
 	b := logstore.Batch{First: now.Boot, Last: now.Boot}
@@ -210,7 +210,7 @@ func batch(o *options, chunk int) logstore.Batch {
 	return b
 }
 
-// contexts are those of a handshake, with data as it comes.
+// contexts returns the contexts of a handshake, with typical data.
 func contexts() []kind {
 	return []kind{
 		{"tls::handshake_client", "tls::protocol_version", 772, -1},
@@ -221,14 +221,14 @@ func contexts() []kind {
 	}
 }
 
-// kind is a context with a datum.
+// kind is a context with an element.
 type kind struct {
 	name, key string
 	value     int64
 	parent    int // index of the context around it
 }
 
-// one is a group as the agent makes it.
+// one returns a group like the agent's.
 func one(o *options, n, now uint64) *event.Group {
 	all := contexts()
 	c := all[n%uint64(len(all))]
@@ -248,7 +248,7 @@ func one(o *options, n, now uint64) *event.Group {
 }
 
 // inside completes the group with the given number for operations: its context is
-// inside the one of its parent, and all ids are new.
+// inside its parent's, and all ids are new.
 func (o *options) inside(g *event.Group, n, now uint64) {
 	all := contexts()
 	i := n % uint64(len(all))
@@ -263,14 +263,14 @@ func (o *options) inside(g *event.Group, n, now uint64) {
 	g.End = g.Start
 }
 
-// id makes an id of a number, as the agent encrypts them.
+// id makes an id from a number, encrypted like the agent's.
 func (o *options) id(id *event.ContextID, n uint64) {
 	*id = event.ContextID{}
 	binary.LittleEndian.PutUint64(id[:], n)
 	o.fresh.Encrypt(id[:], id[:])
 }
 
-// rotate begins a segment and waits until that is durable.
+// rotate begins a segment and waits until it is durable.
 func rotate(w *logstore.Writer) error {
 	rotated := make(chan error, 1)
 	w.Rotate(func(_ string, err error) { rotated <- err })

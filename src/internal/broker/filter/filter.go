@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package filter selects groups: what a client asks for, ready to be applied to
-// one group, and an index that finds the filters a group passes.
+// Package filter selects groups: compiled filters of clients, and an index that finds
+// the filters that a group passes.
 package filter
 
 import (
@@ -21,22 +21,22 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Limits of a filter. They bound what it costs to hold and to apply it.
+// Limits of a filter. They bound the cost of storing and applying it.
 const (
-	// maxFilterValues is how many values one key may have.
+	// maxFilterValues is the maximum number of values of a key.
 	maxFilterValues = 256
-	// maxFilterBytes is how long all values may be together.
+	// maxFilterBytes is the maximum total length of all values.
 	maxFilterBytes = 16 << 10
 )
 
 // Spec selects groups: a group must pass every field that is not empty, by
 // one of its values. Notices always pass.
 type Spec struct {
-	// Scopes are those of the group's name or of a key in it.
+	// Scopes are scopes of the group's name or of one of its keys.
 	Scopes []string `cbor:"scopes,omitempty"`
 	// Contexts are names, or tls::* for all of a scope.
 	Contexts []string `cbor:"contexts,omitempty"`
-	// Keys are those of data, or tls::* for all of a scope.
+	// Keys are keys of data, or tls::* for all of a scope.
 	Keys []string `cbor:"keys,omitempty"`
 	// Executables are base names of programs in their escaped form.
 	Executables []string `cbor:"executables,omitempty"`
@@ -69,7 +69,7 @@ func (f *Spec) Lists() []List {
 	}
 }
 
-// canonical is a text that filters have in common which select the same.
+// canonical returns a text that is the same for filters that select the same.
 func (f *Spec) canonical() string {
 	var b strings.Builder
 	for _, list := range f.Lists() {
@@ -120,11 +120,10 @@ func scopeOf(name []byte) []byte {
 	return nil
 }
 
-// Filter is a Spec ready to be applied. It does not change and may be used
-// by several goroutines.
+// Filter is a compiled Spec. It is immutable and safe for concurrent use.
 type Filter struct {
 	Spec Spec
-	// Key is a text that filters have in common which select the same.
+	// Key is the same for filters that select the same.
 	Key string
 
 	scopes      map[string]struct{}
@@ -135,10 +134,10 @@ type Filter struct {
 	units       map[string]struct{}
 	sources     map[string]struct{}
 	matches     map[string][]schema.Match
-	// attributes is set if a match is on the unit or the source, which stand for
+	// attributes is set if a match is on the unit or the source, which count as
 	// data.
 	attributes bool
-	// implied are the names of contexts that state data which a match asks for.
+	// implied are the names of contexts that imply data of a match.
 	implied map[string]struct{}
 	// since and until are ns since the Unix epoch.
 	since, until int64
@@ -149,7 +148,7 @@ type Filter struct {
 	Everything bool
 }
 
-// Compile makes a Spec ready. The error is a *fault.FilterError or a *fault.LimitError.
+// Compile compiles a Spec. The error is a *fault.FilterError or a *fault.LimitError.
 func Compile(r *schema.Registry, spec Spec) (*Filter, error) {
 	if err := checkSize(&spec); err != nil {
 		return nil, err
@@ -209,7 +208,7 @@ func (f *Filter) compileContexts(r *schema.Registry) error {
 			continue
 		}
 		insert(&f.contexts.names, v)
-		// A name stands for all that share its definition.
+		// A name includes all names that share its definition.
 		for _, name := range r.Contexts() {
 			if pattern.Matches(r, name) {
 				insert(&f.contexts.names, name)
@@ -332,7 +331,7 @@ func (f *Filter) compileTimes(*schema.Registry) error {
 	f.since = int64(f.Spec.Since) * int64(time.Microsecond)
 	f.Chunks.Since = f.since
 	if f.Spec.Until != 0 {
-		// Times are shown in µs: what ends within the last one is included.
+		// Times are shown in µs: groups that end within the last one are included.
 		f.until = int64(f.Spec.Until)*int64(time.Microsecond) + int64(time.Microsecond) - 1
 		f.Chunks.Until = f.until
 	}
@@ -379,7 +378,7 @@ func (f *Filter) inTime(g *event.Group, boot int64) bool {
 	return event.WallTime(boot, g.End) >= f.since && event.WallTime(boot, g.Start) <= f.until
 }
 
-// ofContext applies what is about the context as a whole.
+// ofContext applies the conditions on the context as a whole.
 func (f *Filter) ofContext(g *event.Group, name []byte) bool {
 	if f.executables != nil {
 		if _, ok := f.executables[string(g.ContextExecutable())]; !ok {
@@ -404,7 +403,7 @@ func (f *Filter) ofContext(g *event.Group, name []byte) bool {
 	return f.contexts.empty() || len(name) > 0 && f.contexts.has(name)
 }
 
-// hasData applies what is about the data, and the scopes.
+// hasData applies the conditions on data and on scopes.
 func (f *Filter) hasData(g *event.Group, name []byte) bool {
 	scoped := f.scopes == nil
 	keyed := f.keys.empty()

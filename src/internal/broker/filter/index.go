@@ -9,9 +9,9 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// Index finds which of several filters an entry passes, by what must be in it. A
-// rule stands in one of the maps, under all of the values that it could be there
-// for, or in others. It is for one goroutine.
+// Index finds which of several filters an entry passes, by values that the entry must
+// have. A rule is in one of the maps, under each of its values, or in others. An Index
+// must be used by one goroutine only.
 type Index struct {
 	executables map[string][]*rule
 	units       map[string][]*rule
@@ -19,23 +19,23 @@ type Index struct {
 	keys        map[string][]*rule
 	others      []*rule
 	all         []*rule
-	// Chunks is what every chunk has that some filter can want.
+	// Chunks selects the chunks that may have an entry that passes a filter.
 	Chunks logstore.Query
 }
 
-// rule is a filter of an index, and its place in the list.
+// rule is a filter of an index, with its place in the list.
 type rule struct {
 	filter *Filter
 	place  int
-	// seen is the last entry that was decided, so that one with several
-	// reasons to be looked at is looked at once.
+	// seen is the last examined entry, so that an entry found under several
+	// values is examined once.
 	seen uint64
 }
 
-// maxTerms bounds what is asked of the filter of a chunk.
+// maxTerms bounds the terms looked up in the filter of a chunk.
 const maxTerms = 512
 
-// NewIndex returns an index of filters that differ.
+// NewIndex returns an index of distinct filters.
 func NewIndex(filters []*Filter) *Index {
 	x := &Index{executables: map[string][]*rule{}, units: map[string][]*rule{}, names: map[string][]*rule{}, keys: map[string][]*rule{}}
 	var terms []logstore.Term
@@ -66,18 +66,18 @@ func NewIndex(filters []*Filter) *Index {
 		}
 	}
 	if !anywhere && len(terms) <= maxTerms {
-		// Without a filter no term is left, and no chunk is opened but those
-		// with notices.
+		// Without filters there are no terms, and only chunks with notices are
+		// opened.
 		x.Chunks.Terms = [][]logstore.Term{terms}
 	}
 	return x
 }
 
-// weight is low for terms of which few chunks hold one.
+// weight is low for terms that are in few chunks.
 func weight(terms []logstore.Term) int {
 	n := len(terms)
 	if n > 0 && terms[0].Kind == logstore.Value {
-		return n // of a key, most values are in few chunks
+		return n // most values of a key are in few chunks
 	}
 	return n + maxTerms
 }

@@ -13,8 +13,8 @@ import (
 // firstWindow and maxWindow are the numbers of entries whose operations are built at once.
 const firstWindow, maxWindow = 4096, 65536
 
-// window has operations that were built and not returned yet, in the order of their completion:
-// all that were completed after a position.
+// window has all operations that were completed after a position and are not returned yet, in the
+// order of their completion.
 type window struct {
 	roots []*schema.Span
 	size  int // of the roots, in bytes
@@ -34,10 +34,10 @@ func (w *window) pop() {
 	w.roots = w.roots[:last]
 }
 
-// shrink removes the oldest trees if all are too large together, and ends the window after them.
+// shrink removes the oldest trees if all together are too large, and starts the window after them.
 func (w *window) shrink() {
 	for w.size > maxBytes && w.roots[0].Completed < w.roots[len(w.roots)-1].Completed {
-		// A cursor does not separate those that one entry completed.
+		// A cursor cannot separate trees that one entry completed.
 		for w.after = w.roots[0].Completed; w.roots[0].Completed == w.after; w.roots = w.roots[1:] {
 			w.size -= size(w.roots[0])
 		}
@@ -87,8 +87,8 @@ func (p *Page) pause(w *window, next uint64) {
 	}
 }
 
-// window builds the matching operations that were completed between a position, or a later one if
-// they are too large together, and Next.
+// window builds the matching operations that were completed between a position and Next. It starts
+// at a later position if they are too large together.
 func (p *Page) window(ctx context.Context, from logstore.Cursor) (*window, error) {
 	w, err := startWalk(ctx, p.source, from)
 	if err != nil {

@@ -12,16 +12,15 @@ import (
 )
 
 const (
-	// maxKept and maxKeptBytes bound what is kept: its number, and the memory of its trees in
-	// bytes. The oldest is discarded first,
-	// the newest never.
+	// maxKept and maxKeptBytes bound the kept items: their number, and the memory of their trees
+	// in bytes. The oldest are discarded first, the newest never.
 	maxKept      = 4
 	maxKeptBytes = 32 << 20
-	// keepTime is how long something is kept for the next page.
+	// keepTime is how long an item is kept for the next page.
 	keepTime = 10 * time.Second
 )
 
-// key is what the next page of a reader asks for.
+// key identifies the next page of a reader.
 type key struct {
 	at          logstore.Cursor
 	filter      string
@@ -32,15 +31,15 @@ type key struct {
 // key returns the key of a page that continues at Next.
 func (p *Page) key() key { return key{p.Next, p.Filter.Key, p.Form, p.NewestFirst} }
 
-// paused is a part of the log that was read further than a page shows.
+// paused is an interrupted walk or window, with which the next page can continue.
 type paused interface {
 	close()
 	// bytes returns the approximate memory that it uses.
 	bytes() int
 }
 
-// kept holds what a page has read for the page that continues there, which otherwise would read it
-// again with the same result. The zero value is empty. Methods may be called concurrently.
+// kept holds interrupted walks and windows for the pages that continue them, which would otherwise
+// read the same entries again. The zero value is empty. Methods may be called concurrently.
 type kept struct {
 	mu    sync.Mutex
 	items []*item // the oldest first
@@ -49,7 +48,7 @@ type kept struct {
 	running sync.WaitGroup
 }
 
-// item is something that is kept. Its fields are guarded by kept.mu.
+// item is a kept walk or window. kept.mu guards its fields.
 type item struct {
 	key   key
 	what  paused
@@ -58,11 +57,11 @@ type item struct {
 	// done is closed when reading ahead has ended, nil without it; cancel ends it.
 	done   chan struct{}
 	cancel context.CancelFunc
-	// reading is set until it has ended. Then it closes what is kept, if discarded is set.
+	// reading is set until reading ahead has ended, which closes what if discarded is set.
 	reading, discarded bool
 }
 
-// take removes what is kept for a page and returns it, nil if there is nothing.
+// take removes the item for a page and returns its content, nil if there is none.
 func (k *kept) take(of key) paused {
 	it := k.find(of)
 	if it == nil {
@@ -74,7 +73,7 @@ func (k *kept) take(of key) paused {
 	return it.what
 }
 
-// find removes what is kept for a page and returns it, nil if there is nothing.
+// find removes and returns the item for a page, nil if there is none.
 func (k *kept) find(of key) *item {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -88,7 +87,7 @@ func (k *kept) find(of key) *item {
 	return nil
 }
 
-// put keeps something for a page. ahead, if not nil, reads ahead with it in another goroutine.
+// put keeps a walk or window for a page. ahead, if not nil, reads ahead in another goroutine.
 func (k *kept) put(of key, what paused, ahead func(context.Context)) {
 	it := &item{key: of, what: what, bytes: what.bytes()}
 	k.mu.Lock()
@@ -153,7 +152,7 @@ func (it *item) end() {
 	it.what.close()
 }
 
-// discard ends something that is kept, unless it was taken.
+// discard discards an item, unless it was taken.
 func (k *kept) discard(it *item) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -163,7 +162,7 @@ func (k *kept) discard(it *item) {
 	}
 }
 
-// close ends all that is kept, and keeps nothing from now on.
+// close discards all items, and keeps no further ones.
 func (k *kept) close() {
 	k.mu.Lock()
 	k.ended = true
@@ -172,7 +171,7 @@ func (k *kept) close() {
 	k.running.Wait()
 }
 
-// empty ends all that is kept.
+// empty discards all items.
 func (k *kept) empty() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

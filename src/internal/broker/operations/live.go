@@ -37,7 +37,7 @@ type Live struct {
 	// newest returns the end of the log; ok is false before there is one.
 	newest func() (c logstore.Cursor, ok bool)
 	log    *slog.Logger
-	// pokes wakes it: the log has grown, or feeds have changed.
+	// pokes wakes Live: the log has grown, or feeds have changed.
 	pokes   wakeup.Signal
 	trouble string
 
@@ -98,7 +98,7 @@ func (l *Live) leave() {
 	l.block.bytes, l.block.pieces = nil, nil
 }
 
-// rest waits until there may be something to do, but no longer than wait, unless that is 0.
+// rest waits until there may be work, but no longer than wait, unless that is 0.
 func (l *Live) rest(ctx context.Context, wait time.Duration) {
 	var timeout <-chan time.Time
 	if wait > 0 {
@@ -138,8 +138,8 @@ func (l *Live) read(ctx context.Context, newest logstore.Cursor) (wait time.Dura
 	return l.walk.due(), nil
 }
 
-// begin starts a walk where the cache ends, or else at the end of the log: where all operations
-// that are complete there have passed.
+// begin starts a walk at the end of the cache or, if that is empty, at the end of the log, after
+// all operations that are complete there.
 func (l *Live) begin(ctx context.Context, newest logstore.Cursor) (err error) {
 	l.leave()
 	at, opened := l.Cache.Newest()
@@ -148,7 +148,7 @@ func (l *Live) begin(ctx context.Context, newest logstore.Cursor) (err error) {
 	case continues:
 	case opened:
 		l.source.kept.empty()
-		at = logstore.Cursor{Store: newest.Store} // nothing of another log was seen before
+		at = logstore.Cursor{Store: newest.Store} // no entry of this log was read before
 	default:
 		at = newest
 	}

@@ -15,12 +15,12 @@ import (
 	"crypto-auditing/src/internal/schema/outcome"
 )
 
-// MaxDepth is how many levels of contexts are inside an operation. What is deeper stands in the
-// last of them.
+// MaxDepth is the maximum number of levels of contexts inside an operation. Deeper contexts are put
+// into the last level.
 const MaxDepth = 8
 
 // Operation is an operation, or a context inside one. Text is valid UTF-8 without NUL, with other
-// bytes written as \xNN. It is valid until the function returns that it is passed to.
+// bytes written as \xNN. An operation is valid until the function that receives it returns.
 type Operation struct {
 	// Cursor is the position just after its last entry, empty in a context inside.
 	Cursor string
@@ -32,7 +32,7 @@ type Operation struct {
 	Name, Executable, Unit, Library, Origin, Source string
 	// Start and End are the times of the first and the last event, in µs since the Unix epoch.
 	Start, End uint64
-	// Summary has what the operation resulted in, by keys without their scope.
+	// Summary has the results of the operation, by keys without their scope.
 	Summary []Text
 	// Data has the last value of each key, but not the name; Names are the registered names of numbers among them.
 	Data  []schema.Datum
@@ -41,14 +41,14 @@ type Operation struct {
 	Children []Operation
 	// Orphan reports that its beginning is not in the log.
 	Orphan bool
-	// Truncated reports that the tree is not as it was: too deep or too large.
+	// Truncated reports that the tree was changed because it was too deep or too large.
 	Truncated bool
 }
 
 // Text is a text by a key.
 type Text struct{ Key, Text string }
 
-// converter makes operations of trees. It uses its memory again: an operation is valid until the
+// converter converts trees to operations. It reuses its memory: an operation is valid until the
 // next one is made. It must be used by one goroutine only.
 type converter struct {
 	registry *schema.Registry
@@ -58,13 +58,13 @@ type converter struct {
 	data  []schema.Datum
 	texts []Text
 	parts []Operation
-	// origin is the last build-id, hex the same in digits. named is the name of that library if
-	// it was asked for while the operation is made: the log may name it later.
+	// origin is the last build-id, hex its hex digits. named is the name of that library if asked
+	// is set: it is looked up once per operation, because the log may name the library later.
 	origin, hex, named string
 	asked              bool
 }
 
-// convert makes an operation of a complete tree of a log.
+// convert converts a complete tree of a log.
 func (c *converter) convert(root *schema.Span, store [16]byte) *Operation {
 	const kept = 1 << 12
 	if cap(c.data) > kept || cap(c.texts) > kept || cap(c.parts) > kept {
@@ -90,14 +90,14 @@ func (c *converter) convert(root *schema.Span, store [16]byte) *Operation {
 	return o
 }
 
-// room returns an empty slice with room for so many operations.
+// room returns an empty slice with room for n operations.
 func (c *converter) room(n int) []Operation {
 	begin := len(c.parts)
 	c.parts = slices.Grow(c.parts, n)[:begin+n]
 	return c.parts[begin : begin : begin+n]
 }
 
-// inside adds the contexts inside a span. truncated is set if they do not stand as they were.
+// inside adds the contexts inside a span. truncated is set if the tree was changed.
 func (c *converter) inside(o *Operation, s *schema.Span, level int, truncated *bool) {
 	if o.Children == nil && len(s.Spans) > 0 {
 		o.Children = c.room(len(s.Spans))
@@ -115,7 +115,7 @@ func (c *converter) inside(o *Operation, s *schema.Span, level int, truncated *b
 	}
 }
 
-// part makes an operation of a span, without what is inside.
+// part converts a span without the contexts inside.
 func (c *converter) part(s *schema.Span) Operation {
 	if s.Origin != c.origin {
 		c.origin, c.hex = s.Origin, hex.EncodeToString([]byte(s.Origin))

@@ -19,7 +19,7 @@ const MaxOperations = 1000
 // pageTime is how long Read searches for matching operations by default.
 const pageTime = 5 * time.Second
 
-// Source is where operations come from.
+// Source reads operations from a log.
 type Source struct {
 	Registry *schema.Registry
 	Log      *reading.Log
@@ -30,7 +30,7 @@ type Source struct {
 	kept kept
 }
 
-// Close ends the walks that were kept for further pages.
+// Close ends the walks that are kept for further pages.
 func (s *Source) Close() { s.kept.close() }
 
 // Form is how a transport encodes operations. Equal forms have the same output.
@@ -40,7 +40,7 @@ type Form interface {
 	Append(dst []byte, o *Operation) []byte
 }
 
-// Options are what a page has.
+// Options select the content of a page.
 type Options struct {
 	Filter *filter.Filter
 	Form   Form
@@ -138,7 +138,7 @@ func (p *Page) at(sequence uint64) logstore.Cursor {
 // full reports whether a page with a number of operations and bytes has no room for an operation
 // that an entry completed.
 func (p *Page) full(operations, bytes int, sequence uint64) bool {
-	if len(p.Ends) == 0 || sequence == p.last() { // a cursor does not separate them
+	if len(p.Ends) == 0 || sequence == p.last() { // a cursor cannot separate them
 		return false
 	}
 	return operations > p.Most || bytes > p.Size
@@ -196,7 +196,7 @@ func (p *Page) forward(ctx context.Context) error {
 	w, _ := p.source.kept.take(p.key()).(*walk)
 	if w != nil && w.failed {
 		w.close()
-		w = nil // the new one fails, too, or reads the log that there is now
+		w = nil // a new walk fails, too, or reads the current log
 	}
 	continues := w != nil
 	if !continues {
@@ -219,12 +219,12 @@ func (p *Page) forward(ctx context.Context) error {
 		return passed
 	})
 	if p.Unreadable = w.unreadable; p.Unreadable {
-		w.close() // the next page must find out again
+		w.close() // the next page must try again
 		return nil
 	}
 	var ahead func(context.Context)
 	if continues && full && len(w.ahead.Ends) == 0 {
-		// While the client reads this page.
+		// Read ahead while the client reads this page.
 		o, size := p.Options, len(p.Bytes)
 		o.After = p.Next
 		ahead = func(ctx context.Context) {

@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// checks is the number of entries that are read between two looks at the clock.
+	// checks is the number of entries that are read between two checks of the clock.
 	checks = 1024
 	// maxBytes bounds the memory of the incomplete trees of a walk, and of those that wait
 	// for others.
 	maxBytes = 32 << 20
-	// maxFree is the number of released spans whose memory is used again: trees are completed
+	// maxFree is the number of released spans whose memory is reused: trees are completed
 	// one by one.
 	maxFree = 1024
 	// chunkBytes is the memory of a chunk that is being read, in bytes.
@@ -39,7 +39,7 @@ const (
 // reads before its first position. It must not be used concurrently.
 type walk struct {
 	scanner *reading.Scanner
-	entry   event.Entry // that was read
+	entry   event.Entry // the last one read
 	builder *schema.Builder
 	clock   settle.Clock
 	now     func() time.Time
@@ -48,18 +48,18 @@ type walk struct {
 	done      []*schema.Span
 	doneBytes int
 	read      uint64
-	last      uint64 // number of the entry that was read
+	last      uint64 // number of the last entry read
 	gaps      []*reading.Gap
 	// unreadable reports that the newest segment cannot be read.
 	unreadable bool
-	// ahead are the operations before done, read before they were asked for; failed reports
-	// that this ended with an error.
+	// ahead are the operations before done that were read ahead; failed reports that this
+	// ended with an error.
 	ahead  encoded
 	failed bool
 }
 
-// startWalk starts a walk for the trees that are completed after a position: early enough before
-// it to have them whole. The error is that of ctx or a *fault.StoreError.
+// startWalk starts a walk for the trees that are completed after a position, early enough before
+// it that they are complete. The error is that of ctx or a *fault.StoreError.
 func startWalk(ctx context.Context, o *Source, after logstore.Cursor) (*walk, error) {
 	from, err := o.Log.Back(ctx, after, func(entries uint64, took int64) bool {
 		return entries >= mostEntries || entries >= leastEntries && took >= int64(leastTime)
@@ -155,7 +155,7 @@ func (w *walk) step(ctx context.Context) (end bool, err error) {
 	}
 	w.last = e.Sequence
 	if !e.Group.IsMetadata() {
-		// Before it is added: what follows after a pause is another operation.
+		// Before the entry is added: after a pause, it belongs to another operation.
 		w.builder.FlushUntil(w.clock.See(e.Sequence, e.Group.End, e.Boot))
 	}
 	w.builder.At(e.Sequence)
@@ -173,7 +173,7 @@ func (w *walk) due() time.Duration {
 	if !ok {
 		return 0
 	}
-	const least = 10 * time.Millisecond // should the clock have been set
+	const least = 10 * time.Millisecond // in case the clock was set
 	return max(w.clock.Due(oldest, w.now().UnixNano()), least)
 }
 

@@ -115,9 +115,9 @@ func (l *Log) Resolve(text string) (logstore.Cursor, error) {
 	return cursor, nil
 }
 
-// Back returns a position before another one, or the beginning of the log: as far back as enough
-// asks for, which is called with the number of entries in between and the time that they took, in
-// nanoseconds. It goes by whole chunks. The error is that of ctx or a *fault.StoreError.
+// Back returns a position before another one, or the beginning of the log. It goes back by whole
+// chunks until enough returns true for the number of entries in between and the time that they
+// took, in nanoseconds. The error is that of ctx or a *fault.StoreError.
 func (l *Log) Back(ctx context.Context, from logstore.Cursor, enough func(entries uint64, took int64) bool) (logstore.Cursor, error) {
 	r, err := l.Reader(logstore.Query{})
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 	// pageTime is how long Next searches for matching groups. A caller that
 	// receives none, but a position that has moved, calls again.
 	pageTime = 5 * time.Second
-	// timeCheck is the number of bytes of the log read between two looks at the
+	// timeCheck is the number of bytes of the log read between two checks of the
 	// clock.
 	timeCheck = 4 << 20
 )
@@ -48,7 +48,7 @@ type Page struct {
 // Undecoded announces that Entry.Group will not be used.
 func (r *Pages) Undecoded() { r.scanner.undecoded = r.scanner.filter.Everything }
 
-// Close ends it.
+// Close ends reading.
 func (r *Pages) Close() {
 	r.scanner.Close()
 	if r.closed != nil {

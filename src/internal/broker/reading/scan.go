@@ -40,7 +40,7 @@ type Scanner struct {
 	Read uint64
 }
 
-// Close ends it.
+// Close ends reading.
 func (s *Scanner) Close() { s.reader.Close() }
 
 // seek continues after a cursor.

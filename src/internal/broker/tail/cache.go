@@ -37,8 +37,8 @@ type index struct {
 	feeds []*Feed
 }
 
-// AppendPiece appends a piece, whose bytes are in bytes. It joins those of one entry, because a
-// cursor does not separate them.
+// AppendPiece appends a piece, whose bytes are in bytes. It joins the pieces of one entry, because a
+// cursor cannot separate them.
 func AppendPiece(pieces []Piece, bytes []byte, p Piece) (_ []Piece, _ []byte) {
 	n := len(pieces)
 	if n == 0 || pieces[n-1].Sequence != p.Sequence {
@@ -46,7 +46,7 @@ func AppendPiece(pieces []Piece, bytes []byte, p Piece) (_ []Piece, _ []byte) {
 	}
 	before := &pieces[n-1]
 	if before.To != p.From {
-		// Another one lies in between.
+		// Another piece is in between.
 		from := len(bytes)
 		bytes = append(append(bytes, bytes[before.From:before.To]...), bytes[p.From:p.To]...)
 		before.From, p.To = uint32(from), uint32(len(bytes))
@@ -107,7 +107,7 @@ type Piece struct {
 	From, To uint32
 }
 
-// NewCache returns an empty cache without a position, for so many bytes of groups.
+// NewCache returns an empty cache without a position, for the given number of bytes.
 func NewCache(most int) *Cache { return &Cache{most: most, feeds: map[string]*Feed{}} }
 
 // Wanted reports whether there are feeds.

@@ -175,7 +175,7 @@ func (t *Tail) open() error {
 	}
 	from, err := r.Newest()
 	if opened {
-		// Nothing of another log was seen before.
+		// No entry of this log was read before.
 		from, err = logstore.Cursor{Store: r.Store()}, nil
 	}
 	if err == nil {
