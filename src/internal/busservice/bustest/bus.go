@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Kind is a program that is a bus.
+// Kind is the name of a bus program.
 type Kind string
 
 // The kinds.
@@ -29,13 +29,13 @@ const (
 
 // Bus is a private bus that ends with the test.
 type Bus struct {
-	// Address is what clients connect to, Dir a directory for files.
+	// Address is the address for clients, Dir a directory for files.
 	Address, Dir string
 	process      *exec.Cmd
 }
 
-// Start starts a bus. A test that has no such program is skipped, and so is one
-// that does not run as root: the policy allows no other user to own the broker's name.
+// Start starts a bus. It skips the test if the program is not installed, or the user is
+// not root: the policy allows no other user to own the broker's name.
 func Start(t testing.TB, kind Kind) *Bus {
 	t.Helper()
 	program, err := exec.LookPath(string(kind))
@@ -71,7 +71,7 @@ func Start(t testing.TB, kind Kind) *Bus {
 	var log bytes.Buffer
 	b.process.Stdout, b.process.Stderr = &log, &log
 	b.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	// The signal comes when the thread that has started it ends.
+	// The kernel sends the signal when the thread that started the process ends.
 	runtime.LockOSThread()
 	err = b.process.Start()
 	runtime.UnlockOSThread()
@@ -113,8 +113,8 @@ func answers(socket string) bool {
 	return err == nil && n > 0
 }
 
-// launch makes a command of dbus-broker-launch, which is passed its socket by
-// the service manager (sd_listen_fds(3)).
+// launch makes a command for dbus-broker-launch, which expects its socket from the
+// service manager (sd_listen_fds(3)).
 func (b *Bus) launch(t testing.TB, program, file, socket string) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
@@ -128,11 +128,11 @@ func (b *Bus) launch(t testing.TB, program, file, socket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// No other process must listen if the bus ends.
+	// No other process may listen after the bus has ended.
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	// It does not run without a journal, so that it gets one of its own, which
-	// no client reads.
+	// It does not run without a journal, so it gets a socket whose messages are
+	// discarded.
 	journal, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(b.Dir, "journal"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func (b *Bus) launch(t testing.TB, program, file, socket string) {
 			}
 		}
 	}()
-	// The shell knows the process id that the socket has to be passed for.
+	// The shell knows the process id for LISTEN_PID.
 	b.process = exec.Command("unshare", "--mount", "/bin/sh", "-ec", `
 		mkdir -p /run/systemd
 		mount -t tmpfs none /run/systemd
@@ -153,12 +153,12 @@ func (b *Bus) launch(t testing.TB, program, file, socket string) {
 		ln -s "$2" /run/systemd/journal/socket
 		LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" --scope system --config-file="$1"
 	`, program, file, filepath.Join(b.Dir, "journal"))
-	// It is a client of its own, too.
+	// It also connects to its own bus as a client.
 	b.process.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+b.Address)
 	b.process.ExtraFiles = []*os.File{f}
 }
 
-// open lets other users at the bus.
+// open lets other users reach the bus.
 func open(t testing.TB, dir string) {
 	t.Helper()
 	for ; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
@@ -180,7 +180,7 @@ func (b *Bus) Activate(t testing.TB, name, command string) {
 	}
 }
 
-// Resident returns the memory that the bus has, in bytes.
+// Resident returns the resident memory of the bus, in bytes.
 func (b *Bus) Resident(t testing.TB) uint64 {
 	t.Helper()
 	sum := Resident(t, b.process.Process.Pid)
@@ -193,7 +193,7 @@ func (b *Bus) Resident(t testing.TB) uint64 {
 	return sum
 }
 
-// Resident returns the memory that a process has, in bytes.
+// Resident returns the resident memory of a process, in bytes.
 func Resident(t testing.TB, pid int) uint64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))

@@ -14,7 +14,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Deaf is a connection to a bus that nothing is read from.
+// Deaf is a connection to a bus that is never read.
 type Deaf struct {
 	net.Conn
 	serial uint32
@@ -47,7 +47,7 @@ func (d *Deaf) hello() error {
 	return d.Call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.Hello")
 }
 
-// write writes as long as the bus takes anything.
+// write writes, and fails if the bus does not read for a minute.
 func (d *Deaf) write(b []byte) error {
 	if err := d.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
 		return err

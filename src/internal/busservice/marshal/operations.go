@@ -113,7 +113,7 @@ const (
 )
 
 // appendOperation appends an operation as a{sv}; dst is aligned as in the message. Attributes that
-// are those of the operation around it, if there is one, are left out.
+// equal those of the operation around it, if there is one, are omitted.
 func appendOperation(dst []byte, o, around *operations.Operation) []byte {
 	if around == nil {
 		around = &operations.Operation{}

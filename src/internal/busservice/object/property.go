@@ -14,7 +14,7 @@ import (
 type Property[C Call] func(C) (any, error)
 
 // Properties implements the standard interface for the properties of an interface. They can only be
-// read. GetAll leaves out those whose value is an error.
+// read. GetAll omits those whose value is an error.
 func Properties[C Call](iface string, all map[string]Property[C]) map[string]Method[C] {
 	check := func(name string) error {
 		if name != iface && name != "" {
