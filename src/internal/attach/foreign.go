@@ -245,8 +245,8 @@ func (f *Foreign) seen(name string, inode uint64) bool {
 	return false
 }
 
-// take returns the mappings that were noted and the processes to examine, or that all are
-// to be.
+// take returns the noted mappings and the processes to examine; all is set if all processes
+// must be examined.
 func (f *Foreign) take() (fresh []mappings.Mapping, pids []int, all bool, since uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -278,7 +278,7 @@ func isAt(path string, device, inode uint64) bool {
 	if device == 0 || s.Dev == device {
 		return true
 	}
-	// These show programs other numbers of devices than the kernel reports.
+	// Their files have other device numbers in stat(2) than in the kernel's reports.
 	var fs unix.Statfs_t
 	return unix.Statfs(path, &fs) == nil && (fs.Type == unix.OVERLAYFS_SUPER_MAGIC || fs.Type == unix.BTRFS_SUPER_MAGIC)
 }
@@ -403,8 +403,8 @@ func (f *Foreign) noteMissing(err error) {
 // errGone reports that a process ended, or unmapped a file, before it was opened.
 var errGone = errors.New("not recorded: the process ended before it was opened")
 
-// errFUSE is why files of such file systems are not opened. That a layer of an overlay is
-// one, the opener does not see.
+// errFUSE is the reason why files on FUSE are not opened. The opener does not detect FUSE in
+// a layer of an overlay.
 var errFUSE = errors.New("not recorded: it is on a FUSE file system, whose program could let its readers wait forever")
 
 // open opens and checks a file. It sets open or err of known, or none of them if nothing
@@ -495,7 +495,7 @@ func (f *Foreign) opensIn(mounts uint32) bool {
 	return false
 }
 
-// watch has all processes examined when a process ends. The caller holds mu.
+// watch makes Look examine all processes when a process ends. The caller holds mu.
 func (f *Foreign) watch(pid int) {
 	if f.watched[pid] != nil || len(f.watched) >= maxForeign {
 		return

@@ -43,7 +43,7 @@ type Found struct {
 
 // Foreign is a file of another mount namespace. Its path is not a name of it.
 type Foreign struct {
-	// Name shows it to people.
+	// Name is the name for messages.
 	Name string
 	// Device and Inode are the numbers of the file that it leads to below overlays.
 	Device, Inode uint64

@@ -26,11 +26,11 @@ const maxMaps = 16 << 20
 //
 // It needs CAP_SYS_PTRACE. /proc/PID/map_files would lead to the file without a path, but
 // needs CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH as well (proc_pid_map_files(5)).
-// The path comes from the kernel, and what is there counts only if it is the mapped file.
+// The path comes from the kernel, and its file is used only if it is the mapped one.
 // No program of a file system (FUSE) is asked on the way: it might never answer, and the
 // opener could not be ended.
 func open(r request) (*os.File, error) {
-	// The directory belongs to this process, even if its id is used again.
+	// The directory belongs to this process, even if its id is reused.
 	process, err := unix.Open(fmt.Sprintf("/proc/%d", r.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, unix.ESRCH
@@ -40,7 +40,7 @@ func open(r request) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Opening a device or a FIFO may have an effect, so what it is comes first.
+	// Opening a device or a FIFO may have side effects, so the type is checked first.
 	path, err := walk(process, before.path)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ type mapping struct {
 // suits reports why a file is not the mapped one, or must not be opened. fileSystem returns
 // the type of the file system of a mount.
 func (m *mapping) suits(path int, fileSystem func(mount uint64) (string, error)) error {
-	// What the file system has reported before will do: it is not asked.
+	// Use the attributes that the kernel has cached: the file system must not be asked.
 	var s unix.Statx_t
 	const flags, mask = unix.AT_EMPTY_PATH | unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE | unix.STATX_INO | unix.STATX_MNT_ID
 	if err := unix.Statx(path, "", flags, mask, &s); err != nil {
@@ -149,7 +149,7 @@ func (m *mapping) suits(path int, fileSystem func(mount uint64) (string, error))
 	if err != nil {
 		return err
 	}
-	// These show programs other numbers of devices than the kernel lists.
+	// Their files have other device numbers in stat(2) than in the kernel's list.
 	otherDevices := kind == "overlay" || kind == "btrfs"
 	switch {
 	case isFUSE(kind):

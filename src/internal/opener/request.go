@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package opener opens files that other processes have mapped as executable, for the
-// agent, which may not look at other processes: the server runs with the capabilities for
-// that, and passes a file descriptor (unix(7), SCM_RIGHTS).
+// agent, which may not access other processes: the server has the capabilities for that,
+// and passes a file descriptor (unix(7), SCM_RIGHTS).
 //
 // A connection is a Unix socket of type SOCK_SEQPACKET. A request is one message of 24
 // bytes in the byte order of the machine: the process id and the two addresses of a

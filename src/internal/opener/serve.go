@@ -74,8 +74,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	}
 }
 
-// authorise returns an error unless the peer is of the user that is served (unix(7),
-// SO_PEERCRED).
+// authorise returns an error unless the served user is the peer (unix(7), SO_PEERCRED).
 func (s *Server) authorise(c *net.UnixConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {

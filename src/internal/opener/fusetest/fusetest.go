@@ -17,7 +17,7 @@ import (
 
 // FileSystem is a mounted file system.
 type FileSystem struct {
-	// Path is where it is mounted.
+	// Path is the mount point.
 	Path string
 
 	fd     int
@@ -26,7 +26,7 @@ type FileSystem struct {
 	valid  uint64
 }
 
-// Silence ends the answers: requests are only counted from now on.
+// Silence stops answering: further requests are only counted.
 func (f *FileSystem) Silence() { f.silent.Store(true) }
 
 // Asked returns the number of requests since Silence.
@@ -40,12 +40,12 @@ const (
 	fuseFileSize                         = 8192
 )
 
-// Mount mounts one on a directory, until the test ends. valid is for how many seconds the
-// kernel may keep what it was answered. It needs root.
+// Mount mounts a FileSystem on a directory, until the test ends. valid is the number of seconds
+// for which the kernel may cache answers. It needs root.
 //
 // This process is also the program of the file system, so its files must be opened by
-// unix.Open: os.Open polls them where the garbage collector cannot stop it, and the answer
-// may need to wait for the garbage collector.
+// unix.Open: os.Open polls them in a state in which the garbage collector cannot stop the
+// thread, but the answer may have to wait for the garbage collector.
 func Mount(t *testing.T, path string, valid uint64) *FileSystem {
 	t.Helper()
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
