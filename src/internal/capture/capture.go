@@ -76,7 +76,7 @@ func (p *Plan) AddError(err error) {
 	}
 }
 
-// LimitError describes what a source does not record of a file that is in order.
+// LimitError describes a part of a valid file that a source does not record.
 type LimitError struct{ What string }
 
 func (e *LimitError) Error() string { return e.What }

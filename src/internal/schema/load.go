@@ -50,7 +50,7 @@ func (e *Error) Error() string {
 
 // builtin loads the registry of the project's own files.
 //
-//nolint:gochecknoglobals // constant in all but type, and loaded but once
+//nolint:gochecknoglobals // constant in all but type, and loaded only once
 var builtin = sync.OnceValues(func() (*Registry, error) { return load(nil) })
 
 // Builtin returns the built-in registry.

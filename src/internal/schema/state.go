@@ -15,7 +15,7 @@ import (
 	"crypto-auditing/src/internal/schema/saved"
 )
 
-// Save writes the incomplete trees and what else the builder knows, for Load. The builder must not be
+// Save writes the incomplete trees and the other state of the builder, for Load. The builder must not be
 // Ordered.
 func (b *Builder) Save(w io.Writer) error {
 	all := saved.Builder{Version: saved.Version, Order: b.order, Trees: b.active.count}
@@ -24,7 +24,7 @@ func (b *Builder) Save(w io.Writer) error {
 	}
 	encoder := cbor.NewEncoder(w)
 	err := encoder.Encode(&all)
-	var of saved.Tree // its memory is used again
+	var of saved.Tree // its memory is reused
 	for t := b.active.front; t != nil && err == nil; t = t.next {
 		of.Last, of.Spans = t.last, b.save(of.Spans[:0], t.root, -1)
 		err = encoder.Encode(&of)
@@ -71,7 +71,7 @@ func (b *Builder) Load(r io.Reader) error {
 		return fmt.Errorf("cannot load incomplete operations: their form has version %d instead of %d", all.Version, saved.Version)
 	}
 	var trees []*tree
-	var of saved.Tree // its memory is used again
+	var of saved.Tree // its memory is reused
 	for range all.Trees {
 		clear(of.Spans)
 		if err := decoder.Decode(&of); err != nil {

@@ -74,7 +74,7 @@ func (c *Table[V]) grow() {
 	}
 }
 
-// Remove removes a value if it is the one of its id.
+// Remove removes a value if it is the value of its id.
 func (c *Table[V]) Remove(id *event.ContextID, value *V) {
 	i := c.find(id)
 	if c.slots[i].value != value {

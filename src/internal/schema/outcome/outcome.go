@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package outcome returns what operations resulted in, for their summaries.
+// Package outcome returns the results of operations, for their summaries.
 package outcome
 
 import (
@@ -10,9 +10,9 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Result returns the result that a tree has for a key: of several the last one, but data of the
-// root take precedence. of is the span that has it, nil if there is none; implied is the text that
-// the name of the root implies instead.
+// Result returns the result of a tree for a key: the last of several, but data of the root take
+// precedence. of is the span that has it, nil if there is none; implied is the text that the name of
+// the root implies instead.
 func Result(r *schema.Registry, root *schema.Span, key string) (v event.Value, of *schema.Span, implied string) {
 	context := r.Context(root.Name)
 	r.WalkResults(root, key, func(s *schema.Span) bool {

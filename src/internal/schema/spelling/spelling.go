@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package spelling has the different spellings of the same name: what one library calls
-// SHA1, another calls SHA-1 or sha1.
+// Package spelling has the different spellings of the same name: libraries use SHA1, SHA-1
+// or sha1, for example.
 package spelling
 
 import (
