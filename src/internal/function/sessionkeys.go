@@ -22,9 +22,9 @@ const (
 // sessionOperation returns an operation of GnuTLS with a key, whose numbers are those of its
 // enumerations (gnutls/gnutls.h); nil for one that cannot succeed.
 //
-// A number outside of its enumeration is impossible, except for the generation of a key, for
-// which programs may ask with any number. Later versions have more numbers: what is not known
-// is not recorded.
+// A number outside of its enumeration is impossible, except for the generation of a key, which
+// programs may request with any number. Later versions have more numbers: unknown ones are not
+// recorded.
 func (r *registered) sessionOperation(c *Call) (*Operation, string) {
 	name := c.Operation.String()
 	if name == "" {
@@ -115,7 +115,7 @@ func sessionHash(c *Call) (hash, problem string) {
 			found = sessionDigest(number)
 		}
 	default:
-		// It has no digest of its own, or one that its algorithm names.
+		// The signature has no separate digest, or its algorithm names it.
 		return "", ""
 	}
 	if c.Algorithm != keyRSA && found.size != c.Input {

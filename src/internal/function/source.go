@@ -68,7 +68,7 @@ func (e *QuarantineError) Error() string {
 // with the build-id of their library, and it identifies a library in quarantine.
 var errNoBuildID = errors.New("it has no build-id")
 
-// wantFunction is what a file lacks that cannot be recorded.
+// wantFunction describes what a file without sites lacks.
 const wantFunction = "function that can be recorded"
 
 func (s *Source) plan(r io.ReaderAt, size int64) (*capture.Plan, error) {

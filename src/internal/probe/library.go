@@ -109,8 +109,8 @@ func (t *Tracer) Attach(path string, sources []capture.Source) (*Library, error)
 	return t.AttachAs(path, path, sources)
 }
 
-// AttachAs attaches to the file at path like Attach. name is the path that Library.Path
-// and errors have instead.
+// AttachAs attaches to the file at path like Attach. Library.Path and errors have name
+// instead of path.
 func (t *Tracer) AttachAs(path, name string, sources []capture.Source) (*Library, error) {
 	l, p, err := t.prepare(path, name, sources)
 	if err != nil {
@@ -200,7 +200,7 @@ func plan(f *os.File, size int64, sources []capture.Source) (p *capture.Plan, so
 }
 
 // foreign returns the error for a file of another architecture. Only an emulator reads its
-// code, and must not find the kernel's breakpoints there.
+// code, which must not contain the kernel's breakpoints.
 func foreign(m elf.Machine) error {
 	return &capture.NoSitesError{
 		Want:   "code for this machine",

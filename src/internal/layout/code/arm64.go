@@ -102,7 +102,7 @@ func LogicalMask(n, imms, immr uint32) (uint64, bool) {
 
 // isUnsteppable reports whether an instruction that the kernel does not emulate cannot be
 // executed in another place, as the kernel does. It refuses most of them itself:
-// arch/arm64/kernel/probes/decode-insn.c. But it knows nothing of signatures that include
+// arch/arm64/kernel/probes/decode-insn.c. But it does not know signatures that include
 // the address of the instruction, and Linux before 6.12 emulates loads from literals by a
 // read that may crash the kernel.
 func isUnsteppable(x uint32) bool {
@@ -121,7 +121,7 @@ func isUnsteppable(x uint32) bool {
 		return true
 	case x&0x3f000000 == 0x08000000: // exclusive and ordered accesses, comparison with swap
 		return true
-	case x&0xffffdbff == 0xdac183fe: // paciasppc: the signature would have the other place
+	case x&0xffffdbff == 0xdac183fe: // paciasppc: the signature would include the other address
 		return true
 	case x&0x3b200c00 == 0x19000400: // copies of memory, whose three instructions must follow each other
 		return true

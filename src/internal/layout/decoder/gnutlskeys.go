@@ -126,7 +126,7 @@ func (d *decoder) keyTable() (*keyTable, error) {
 	for slot := range t.functions {
 		t.functions[slot] = d.tableSlot(bases[0], slot)
 	}
-	// The function that reports whether a curve is there follows the operations. Its slot
+	// The function that reports whether a curve is supported follows the operations. Its slot
 	// determines which operations the table has.
 	exists := d.target("gnutls_ecc_curve_list", nil, func(c *symbolic.Call) bool { return d.slotOf(bases[0], c.Target) > slotVerify })
 	switch last := d.slotOf(bases[0], exists); {
@@ -255,8 +255,8 @@ func (d *decoder) parameterFields(t *keyTable) {
 
 	d.found("signing.pss", "gnutls_x509_spki_get_rsa_pss_params", loads.Where(loads.StoredTo(d.onObject("gnutls_x509_spki_get_rsa_pss_params", 0), 1), 1, 4))
 	d.confirm("signing.pss", "the verification with RSA-PSS reads it", loads.Read(d.onAlgorithm(t, slotVerify, keyRSAPSS), 4, 4))
-	// A signature without random numbers derives them with the digest, which it passes on. It
-	// passes no other number of the parameters.
+	// A deterministic signature derives its random numbers with the digest, which it passes on.
+	// It passes no other number of the parameters.
 	d.found("signing.dsa", "the creation with DSA", passedNumbers(d.onAlgorithm(t, slotSign, keyDSA), 4))
 	d.found("signing.dsa", "the creation with ECDSA", passedNumbers(d.onCurve(t, slotSign), 4))
 }

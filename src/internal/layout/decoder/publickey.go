@@ -195,8 +195,8 @@ func (d *decoder) legacyFields() {
 	}
 }
 
-// generatesByOther reports whether EVP_PKEY_keygen ends in EVP_PKEY_generate, which is a
-// site itself, so that a hit of it has nothing to add.
+// generatesByOther reports whether EVP_PKEY_keygen ends in EVP_PKEY_generate, which has a
+// site of its own, so that a site in EVP_PKEY_keygen is not needed.
 func (d *decoder) generatesByOther() bool {
 	_, other := d.image.Function("EVP_PKEY_generate")
 	entry, ok := d.image.Function("EVP_PKEY_keygen")

@@ -26,8 +26,7 @@ const (
 
 // amd64 executes x86-64 instructions.
 type amd64 struct {
-	// decoded are the instructions that were executed, by address: paths have many in
-	// common.
+	// decoded are the executed instructions, by address: paths share many of them.
 	decoded map[uint64]*code.AMD64
 }
 

@@ -30,8 +30,8 @@ const (
 	// Tracepoint attaches to tracepoints, since Linux 6.3. It finds the bytes through the
 	// arguments of the system call, so that connections that use io_uring, calls with
 	// several messages, or 32-bit programs are lost and counted as Unsupported, as is
-	// each UDP socket whose large datagrams are moved so, or that receives handshakes of
-	// DTLS without being connected.
+	// each UDP socket that transfers large datagrams in these ways, or that receives
+	// handshakes of DTLS without being connected.
 	Tracepoint FrontEnd = "tracepoint"
 )
 
