@@ -65,8 +65,8 @@ func Connect(ctx context.Context, options ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Close closes the connection. Pending calls fail; subscriptions and streams have
-// connections and pipes of their own and continue.
+// Close closes the connection. Pending calls fail; subscriptions and streams have their
+// own connections and pipes, and continue.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -151,7 +151,7 @@ func (c *Client) call(ctx context.Context, path dbus.ObjectPath, method string, 
 }
 
 // Call calls a method, INTERFACE.MEMBER, of another service of the project, such as the inventory, and
-// returns the values of the reply. Errors are those of this package.
+// returns the values of the reply. It returns errors of this package.
 func (c *Client) Call(ctx context.Context, service string, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
 	// An abandoned call would lose a file descriptor in its reply, so it is awaited.
 	return await(ctx, func() ([]any, error) {

@@ -67,7 +67,7 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
-// Is reports whether target is the error of this package that the name stands for.
+// Is reports whether target is the error of this package for the name.
 func (e *Error) Is(target error) bool {
 	return target == e.kind || (target == fs.ErrPermission && e.kind == ErrAccessDenied)
 }
@@ -140,7 +140,7 @@ func transient(err error) bool {
 type MissingError struct {
 	// Entries is their number. It is 0 if the number is unknown, because the newest
 	// part of the log cannot be read, and if Reason is "passed-over": then no entry
-	// is missing, but a file has the name of a segment and is not one.
+	// is missing, but a file that is not a segment has the name of one.
 	Entries uint64
 	// Reason is "truncated", "corrupt", "unreadable" or "passed-over", empty if
 	// the broker does not report it.

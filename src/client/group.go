@@ -46,8 +46,8 @@ type Group struct {
 	// Lost is the number of lost events and Reason its reason, in a loss notice.
 	Lost   uint64
 	Reason string
-	// UnrecordedSince and UnrecordedUntil delimit the time in which nothing, or one
-	// library, was not recorded, and Reason is its reason, in such a notice.
+	// UnrecordedSince and UnrecordedUntil delimit a time in which nothing was recorded,
+	// or one library was not, and Reason is its reason, in such a notice.
 	UnrecordedSince, UnrecordedUntil time.Time
 	// Data are keys with their values, in the order in which they were captured.
 	Data []Datum

@@ -10,7 +10,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Operation is an operation, such as a TLS handshake with what happened inside it, or a context
+// Operation is an operation, such as a TLS handshake with its nested operations, or a context
 // inside one.
 type Operation struct {
 	// Cursor is the position just after the last entry of the operation; empty in Children.
@@ -23,18 +23,18 @@ type Operation struct {
 	Name, Executable, Unit, Origin, Library, Source string
 	// Start and End are the times of the first and the last event, rounded to microseconds.
 	Start, End time.Time
-	// Summary has what it resulted in, in names, by keys without their scope, such as
+	// Summary has the results, as names, by keys without their scope, such as
 	// "protocol_version"; nil in Children.
 	Summary map[string]string
-	// Data has the last value of each key, in the order of their first ones, but not the name.
+	// Data has the last value of each key, in the order of the first values, without the name.
 	Data []Datum
 	// Names are the registered names of numbers among the data, by key.
 	Names map[string]string
-	// Children are the contexts inside, 8 levels of them at most.
+	// Children are the nested contexts, at most 8 levels of them.
 	Children []Operation
 	// Orphan reports that the beginning is not in the log.
 	Orphan bool
-	// Truncated reports that the tree is not whole: nested deeper, or too large.
+	// Truncated reports that the operation is not complete: nested deeper, or too large.
 	Truncated bool
 }
 
@@ -81,8 +81,8 @@ func (c *Client) ReadOperations(ctx context.Context, cursor Cursor, filter Filte
 	return p, store("ReadOperations", body[1:], &p.Next, &p.Missing)
 }
 
-// operationsOf decodes an array of operations as sent over the bus, aa{sv}. Those inside an operation
-// have its attributes unless they have others.
+// operationsOf decodes an array of operations as sent over the bus, aa{sv}. Nested operations inherit the
+// attributes that they lack.
 func operationsOf(value any, around *Operation) ([]Operation, bool) {
 	list, ok := value.([]map[string]dbus.Variant)
 	if !ok {
@@ -125,7 +125,7 @@ func (o *Operation) set(fields map[string]dbus.Variant) bool {
 	return ok
 }
 
-// set stores a value if it has the type of what to points to.
+// set stores a value if it has the type of the variable that to points to.
 func set(value, to any) bool {
 	switch to := to.(type) {
 	case *string:

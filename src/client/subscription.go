@@ -344,7 +344,7 @@ func (s *Subscription) Operations(ctx context.Context) iter.Seq2[Operation, erro
 	return each(ctx, s, func(b *Batch) []Operation { return b.Operations })
 }
 
-// each returns what batches have, one by one.
+// each returns the elements of batches, one by one.
 func each[T any](ctx context.Context, s *Subscription, of func(*Batch) []T) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

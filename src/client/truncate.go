@@ -21,7 +21,7 @@ type Reading = retention.Reading
 
 // The values of Reading; empty selects the configured value.
 const (
-	// ReadingIgnored: the limits alone decide.
+	// ReadingIgnored: only the limits apply.
 	ReadingIgnored = retention.Ignore
 	// ReadingKeeps: unread parts stay.
 	ReadingKeeps = retention.Keep

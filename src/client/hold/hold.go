@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hold has the broker keep the log after a position, for programs that read it from time to
+// Package hold makes the broker keep the log after a position, for programs that read it from time to
 // time by cursor.
 package hold
 
@@ -23,18 +23,18 @@ const (
 	subscription = "org.crypto_auditing.Broker.Subscription"
 )
 
-// Hold is a durable subscription of the caller's user to which nothing is delivered. How long the broker
-// keeps what is not read is part of its configuration.
+// Hold is a durable subscription of the caller's user that is never delivered. The configuration of the broker
+// limits how long it keeps unread entries.
 type Hold struct {
-	// Client calls the broker, Connect connects to it once more.
+	// Client calls the broker; Connect opens another connection to it.
 	Client  *client.Client
 	Connect func(context.Context) (*client.Client, error)
 	// Name is the name of the subscription.
 	Name string
 }
 
-// MoveTo has the broker keep the log after a cursor, instead of after the one of an earlier call. Errors
-// are those of package client: ErrInvalidCursor, ErrForeignCursor, ErrLimitExceeded, ErrAccessDenied,
+// MoveTo makes the broker keep the log after a cursor, instead of after the cursor of an earlier call. Errors
+// of package client: ErrInvalidCursor, ErrForeignCursor, ErrLimitExceeded, ErrAccessDenied,
 // ErrUnreachable.
 func (h *Hold) MoveTo(ctx context.Context, after client.Cursor) error {
 	err := h.seek(ctx, after)
@@ -63,11 +63,11 @@ func (h *Hold) seek(ctx context.Context, to client.Cursor) error {
 	return err
 }
 
-// pause is the time between two looks at the subscription.
+// pause is the polling interval.
 const pause = 50 * time.Millisecond
 
-// create creates the subscription at the end of the log, and waits until it is delivered to no
-// connection: it is delivered to the one that created it, as long as that exists.
+// create creates the subscription at the end of the log, and waits until the broker has detached it: it is
+// delivered to the connection that created it, as long as that exists.
 func (h *Hold) create(ctx context.Context) error {
 	creator, err := h.Connect(ctx)
 	if err != nil {

@@ -78,7 +78,7 @@ func (i Inventory) newest(ctx context.Context) (client.Cursor, error) {
 // Row counts operations that agree in everything but their times. Fields that were not recorded are zero.
 type Row = row.Row
 
-// Observed is what was used in a period, and how complete that knowledge is.
+// Observed has the uses of a period, and their coverage.
 type Observed = observed.Observed
 
 // Filter selects rows of the inventory. The zero value selects all.
@@ -112,7 +112,7 @@ func periodOptions(since, until time.Time) map[string]dbus.Variant {
 }
 
 // Rows returns up to limit rows of the inventory, or up to client.MaxRead if limit is 0. after is
-// empty, or next of the call before; next is empty after the last row. Errors: ErrInvalidFilter,
+// empty, or next of the previous call; next is empty after the last row. Errors: ErrInvalidFilter,
 // ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
 func (i Inventory) Rows(ctx context.Context, filter Filter, after string, limit int) (rows []Row, next string, err error) {
 	limit = min(max(limit, 0), client.MaxRead)
@@ -250,10 +250,9 @@ func (i Inventory) Status(ctx context.Context) (s Status, err error) {
 }
 
 // Wait waits until the inventory has counted all entries that the log has at the time of the call. It
-// returns false if it counts no further, as when the broker does not answer it, also if it claims to count for
-// as long as Patient allows without progress. step, unless it is nil, is
-// called every few seconds with the sequence numbers of the last entry that is counted and of the newest
-// one. Errors: ErrAccessDenied, ErrUnreachable.
+// returns false if the inventory stops counting, for example because the broker does not answer, and if it makes
+// no progress for as long as Patient allows. step, unless it is nil, is called every few seconds with the
+// sequence numbers of the last counted entry and of the newest one. Errors: ErrAccessDenied, ErrUnreachable.
 func (i Inventory) Wait(ctx context.Context, step func(counted, newest uint64)) (complete bool, err error) {
 	end, err := i.newest(ctx)
 	if err != nil {
@@ -266,7 +265,7 @@ func (i Inventory) Wait(ctx context.Context, step func(counted, newest uint64)) 
 	var last client.Cursor
 	moved := time.Now()
 	for {
-		// A call counts first, for some seconds at most, whatever it asks.
+		// Each call makes the inventory count first, for a few seconds at most.
 		if _, _, err := i.Rows(ctx, Filter{Values: map[string][]string{"operation": {"none"}}}, "", 1); err != nil {
 			return false, err
 		}
@@ -306,7 +305,7 @@ func (i Inventory) Wait(ctx context.Context, step func(counted, newest uint64)) 
 // waitPause is the time between two calls while the inventory counts, but answers at once.
 const waitPause = 100 * time.Millisecond
 
-// parts returns the log of a cursor and the sequence number of the entry before it, 0 if it has none.
+// parts returns the log of a cursor, and its sequence number, 0 if it has none.
 func parts(c client.Cursor) (store string, sequence uint64) {
 	store, digits, _ := strings.Cut(string(c), "-")
 	sequence, err := strconv.ParseUint(digits, 16, 64)
@@ -316,7 +315,7 @@ func parts(c client.Cursor) (store string, sequence uint64) {
 	return store, sequence
 }
 
-// Observed returns what was used. Of the options it takes those that a bill of materials has. Errors:
+// Observed returns the uses of a period. It supports the options of a bill of materials. Errors:
 // ErrLimitExceeded, ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
 func (i Inventory) Observed(ctx context.Context, options ExportOptions) (*Observed, error) {
 	document, err := i.Export(ctx, "observed-json", options)
@@ -341,17 +340,17 @@ func (i Inventory) Observed(ctx context.Context, options ExportOptions) (*Observ
 	return nil, fmt.Errorf("%w: %w", client.ErrProtocol, err)
 }
 
-// maxDocument bounds the document of Observed in bytes. The service makes none that is half as large.
+// maxDocument bounds the document of Observed in bytes. Documents of the service are less than half as large.
 const maxDocument = 64 << 20
 
 // ExportOptions are options of Export.
 type ExportOptions struct {
 	// Since and Until are the period; zero times do not bound it.
 	Since, Until time.Time
-	// Executables and Units are the programs and units that the document is about; none: all.
+	// Executables and Units select programs and units; none: all.
 	Executables, Units []string
 	// Profiles are the profiles whose rules apply in a report, none: ietf and nist. Anonymous makes a report
-	// that may leave the machine: without programs, with times to the hour. Other documents have neither.
+	// that may be shared: without programs, with times to the hour. Other documents support neither.
 	Profiles  []string
 	Anonymous bool
 }

@@ -19,8 +19,8 @@ const (
 // Link forwards the signals of one connection to the queue, and records when the
 // broker exits. It is a dbus.SignalHandler.
 type Link struct {
-	// Conn is set before signals are matched, Path of the subscription once it is
-	// known.
+	// Conn is set before signals are matched, Path once the object of the subscription
+	// is known.
 	Conn *dbus.Conn
 	Path dbus.ObjectPath
 

@@ -34,7 +34,7 @@ type Queue struct {
 	calls  int
 	closed bool
 	err    error // the reason for the end
-	// cursor is the position after what was taken, empty at first.
+	// cursor is the position after the last taken delivery, empty at first.
 	cursor string
 }
 
