@@ -85,7 +85,7 @@ missing capability.`,
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration and what it names, as the service's user, and exit")
 	f.BoolVar(&s.reloadAgent, "reload", false, "have the running agent read its configuration again, wait until it is in effect, and exit")
-	// For tests: of the profile that the running kernel would not select, and without the
+	// For tests of the profile that the running kernel would not select, and without the
 	// service manager.
 	f.StringVar(&s.profile, "profile", "", "attach by `PROFILE`, uprobe_multi or perf_event")
 	f.StringVar(&s.opener, "opener", opener.Socket, "reach crau-opener at `PATH`")

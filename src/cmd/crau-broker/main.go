@@ -138,7 +138,7 @@ func serveBus(ctx context.Context, service *busservice.Service, o broker.Options
 }
 
 // serveDirectly serves the varlink socket without a bus, until ctx is done or the broker has
-// been idle for idle. again reports that the bus is available now.
+// been idle for idle. again reports whether the bus has become available.
 func serveDirectly(ctx context.Context, o broker.Options, direct *callers, group *uint32, idle time.Duration, bus string) (again bool, err error) {
 	b, err := broker.New(o)
 	if err != nil {

@@ -30,7 +30,7 @@ const subscription = "inventory"
 type store struct {
 	*inventory.Inventory
 	broker *client.Client
-	// hold, if set, has the broker keep the log after held.
+	// hold, if set, makes the broker keep the log after held.
 	hold *hold.Hold
 	held string
 	// silent is set while the broker does not report its status.
@@ -65,8 +65,8 @@ func open(ctx context.Context, conf *config.Inventory, address string, broker *c
 	return s, nil
 }
 
-// status returns the status of the broker, nil if it does not report it: what was counted before can be
-// asked for nevertheless.
+// status returns the status of the broker, nil if it does not report it: earlier counts are available
+// nevertheless.
 func (s *store) status(ctx context.Context) (*status.Broker, error) {
 	now, err := inventory.BrokerStatus(s.broker)(ctx)
 	s.silent.Store(err != nil)
@@ -86,7 +86,7 @@ func (s *store) Observed(ctx context.Context, f inventory.Filter) (*observed.Obs
 	return o, err
 }
 
-// CatchUp implements inventoryservice.Inventory. The log is held after what is counted.
+// CatchUp implements inventoryservice.Inventory. It also holds the log after the counted entries.
 func (s *store) CatchUp(ctx context.Context) error {
 	if err := s.Inventory.CatchUp(ctx, inventory.Broker(s.broker)); err != nil {
 		return err

@@ -20,8 +20,8 @@ func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	// A traced command inherits the signals that nohup(1) or the background job of a
-	// script ignores. All other commands end by them, so that such a script can stop
-	// a monitor.
+	// script ignores. All other commands are terminated by them, so that such a script
+	// can stop a monitor.
 	trace := len(os.Args) > 1 && os.Args[1] == "trace"
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		if !trace || !signal.Ignored(s) {
