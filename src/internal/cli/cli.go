@@ -69,7 +69,7 @@ func Run(ctx context.Context, arguments []string, e console.Environment) int {
 		return console.ExitUsage
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		if !errors.As(err, new(*console.RemedyError)) { // those name the remedy
+		if !errors.As(err, new(*console.RemedyError)) { // a RemedyError names the remedy
 			fmt.Fprintln(e.Stderr, "The log may be read by root and the group crypto-auditing.")
 		}
 		return console.ExitDenied

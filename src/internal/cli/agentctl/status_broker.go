@@ -28,7 +28,7 @@ type wholeStatus struct {
 	agentError  error
 	broker      *client.Status
 	brokerError error
-	// inventory is nil if none is installed, or was not asked.
+	// inventory is nil if it is not installed or was not queried.
 	inventory *inventoryStatus
 }
 

@@ -14,7 +14,7 @@ import (
 
 // inventoryStatus is the state of the inventory.
 type inventoryStatus struct {
-	// Running: the rest is known only then. A status request does not start the inventory.
+	// Running: the other fields are only known if it is set. A status request does not start the inventory.
 	Running bool   `json:"running"`
 	Version string `json:"version,omitempty"`
 	// Uncounted is the number of entries of the log that are not counted yet.
@@ -25,13 +25,13 @@ type inventoryStatus struct {
 	Error    string        `json:"error,omitempty"`
 }
 
-// askInventory gets the state of the inventory, nil if none is installed.
+// askInventory gets the state of the inventory, nil if it is not installed.
 func askInventory(ctx context.Context, e *console.Environment) *inventoryStatus {
 	asking, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	c, err := bus.Connect(asking, e)
 	if err != nil {
-		return nil // it is the broker's error, too
+		return nil // askBroker reports the same error
 	}
 	defer c.Close()
 	i := inventory.Of(c)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package around reads only the parts of a log with selected operations: it finds the
-// groups that have a sign, and reads around each of them as far as its operation may
-// extend.
+// groups that have a sign, a property of each selected operation, and reads around each
+// of them as far as its operation may extend.
 package around
 
 import (
@@ -41,8 +41,8 @@ const (
 // them are read, not only those of their operations.
 const crowd = 64
 
-// Sink receives what a Reader reads. Groups and bytes are valid until the method
-// returns.
+// Sink receives the groups that a Reader reads. Groups and bytes are valid until the
+// method returns.
 type Sink interface {
 	// Begin announces that groups from the entry start follow; math.MaxUint64: after
 	// the end. Operations that ended before start can be shown. Operations that began

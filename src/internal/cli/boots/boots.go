@@ -26,8 +26,8 @@ type Boot struct {
 	// After and Last are sequences: the entries of the boot are those after After, up to
 	// Last. Last is source.Newest for the newest boot.
 	After, Last uint64
-	// From is the time when recording began in this boot, or that of its oldest remaining
-	// entry; To is the last time at which the boot is known to have recorded. Both are in
+	// From is the time when recording began in this boot, or the time of its oldest
+	// remaining entry; To is the last time at which the boot is known to have recorded. Both are in
 	// nanoseconds since the Unix epoch; 0 if unknown.
 	From, To int64
 }
@@ -35,7 +35,7 @@ type Boot struct {
 // none is not the name of any program: base names contain no slash.
 const none = "/"
 
-// Chunks selects the notices of a log in a directory, and hardly anything else.
+// Chunks selects the notices of a log in a directory, and little else.
 func Chunks() logstore.Query {
 	return logstore.Query{Terms: [][]logstore.Term{{logstore.NewTerm(logstore.Executable, none)}}}
 }
@@ -123,7 +123,7 @@ func (f *finder) add(r *event.Recording, log source.Store, boot int64, oldest ui
 	return nil
 }
 
-// begin adds the first boot of the log, if the notice of its start is no longer there.
+// begin adds the first boot of the log, if the notice of its start was removed.
 func (f *finder) begin(log source.Store, id [16]byte) error {
 	start, ok, err := log.Start()
 	if err != nil {
@@ -144,8 +144,8 @@ type Spec struct {
 	text   string
 }
 
-// Parse parses the name of a boot: 0 is the newest, -1 the one before, 1 the oldest; or a
-// boot id, 32 hexadecimal digits with or without dashes, with an optional offset.
+// Parse parses the name of a boot: 0 is the newest, -1 the previous one, 1 the oldest; or
+// a boot id, 32 hexadecimal digits with or without dashes, with an optional offset.
 func Parse(text string) (s Spec, err error) {
 	s.text = text
 	offset := text

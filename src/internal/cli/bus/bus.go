@@ -40,7 +40,7 @@ func Error(err error) error {
 	return explain(err, service{"broker", "crypto-auditing-broker", ""})
 }
 
-// InventoryError adds the remedy to an error of the inventory, without which the log can be counted.
+// InventoryError adds the remedy to an error of the inventory. Commands can also count the log without it.
 func InventoryError(err error) error {
 	return explain(err, service{"inventory", "crypto-auditing-inventory", " (--directory DIR counts a log without it)"})
 }
@@ -74,7 +74,7 @@ func explain(err error, s service) error {
 func (s *service) whyUnreachable(answer *client.Error) string {
 	if answer != nil {
 		switch name := strings.TrimPrefix(answer.Name, "org.freedesktop.DBus.Error."); {
-		// It began to start, or to answer.
+		// The service was started, but failed or did not answer.
 		case name == "TimedOut", name == "NoReply", strings.HasPrefix(name, "Spawn."), strings.HasPrefix(name, "org.freedesktop.systemd1."):
 			return "see systemctl status " + s.unit
 		}

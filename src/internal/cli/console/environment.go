@@ -44,7 +44,7 @@ type Environment struct {
 	PolicyEtc, PolicyShare string
 }
 
-// answerTime is longer than the inventory counts before it answers, and than a user needs to enter a password.
+// answerTime exceeds the time that the inventory counts before it answers, and that a user needs for a password.
 const answerTime = 2 * time.Minute
 
 // System returns the environment of the process. version is the version of the build.

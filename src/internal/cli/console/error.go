@@ -12,7 +12,7 @@ const (
 	ExitFailure     = 1
 	ExitUsage       = 2
 	ExitDenied      = 3
-	ExitFindings    = 4   // what a script should stop for, such as a rule that is broken
+	ExitFindings    = 4   // findings that should stop a script, such as a broken rule
 	ExitInterrupted = 130 // 128 + SIGINT, as in shells
 )
 
@@ -47,7 +47,7 @@ func (e *RemedyError) Error() string { return e.Text }
 func (e *RemedyError) Unwrap() error { return e.Err }
 
 // ErrInterrupted is the cause of a done context if the user has interrupted crauctl.
-// Following a log ends without an error otherwise.
+// Otherwise, following a log ends without an error.
 var ErrInterrupted = errors.New("interrupted")
 
 // ErrReported is a failure that has already been reported.

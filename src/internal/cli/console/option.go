@@ -46,7 +46,7 @@ func Arguments(name string) cobra.PositionalArgs {
 	}
 }
 
-// path returns the name of a command without that of the program.
+// path returns the name of a command without the name of the program.
 func path(command *cobra.Command) string {
 	return strings.TrimPrefix(command.CommandPath(), "crauctl ")
 }

@@ -10,8 +10,8 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// describe returns a description of a row's operations, in phrases that may be on lines of their
-// own. It names neither program nor unit.
+// describe returns a description of a row's operations, in phrases between which lines may be
+// broken. It names neither program nor unit.
 func (l *listing) describe(r *row.Row) (phrases []string) {
 	say := func(words ...string) {
 		var known []string
@@ -102,7 +102,7 @@ func both(say func(...string), what, out, in string) {
 	}
 }
 
-// known returns the words that are not empty.
+// known returns the non-empty words.
 func known(words ...string) (list []string) {
 	for _, word := range words {
 		if word != "" {

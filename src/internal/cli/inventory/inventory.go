@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inventory implements crauctl inventory and summary, which list and count what programs
-// used.
+// Package inventory implements crauctl inventory and summary, which list and count the
+// cryptography that programs used.
 package inventory
 
 import (
@@ -26,7 +26,7 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// listing is what a command lists.
+// listing is the content of a command's output.
 type listing struct {
 	rows     []row.Row
 	fields   []key // of the rows
@@ -47,7 +47,7 @@ func forms(text func(io.Writer, *listing) error) console.Forms[func(io.Writer, *
 	}
 }
 
-// options are those that both commands have.
+// options are the common options of both commands.
 type options struct {
 	observed.Flags
 	form    string
@@ -102,7 +102,7 @@ func (o *options) write(e *console.Environment, write func(io.Writer, *listing) 
 	return output.Page(e, !o.noPager, func(w io.Writer) error { return write(w, l) })
 }
 
-// timeLayout is that of the times of the table.
+// timeLayout is the layout of times in the table.
 const timeLayout = "2006-01-02 15:04"
 
 func writeInventory(w io.Writer, l *listing) error {

@@ -14,8 +14,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// key is a field of rows with the name that users know from crauctl query: that of the registry, if
-// the registry has a key of this meaning.
+// key is a field of rows with the name that users know from crauctl query: the name in the
+// registry, if the registry has a key of this meaning.
 type key struct {
 	name        string
 	description string
@@ -65,8 +65,8 @@ func keys() (list []key) {
 // scoped reports whether the key is a parameter of operations.
 func (k *key) scoped() bool { return schema.Scope(k.name) != "" }
 
-// concerns reports whether operations of a kind can have the key. Those of scope tls are about TLS
-// handshakes, those of scope ssh about SSH handshakes; all others may concern any.
+// concerns reports whether operations of a kind can have the key. Keys of scope tls apply to TLS
+// handshakes, keys of scope ssh to SSH handshakes; all others may apply to any operation.
 func (k *key) concerns(operation string) bool {
 	scope := schema.Scope(k.name)
 	return scope == "" || scope == "pk" || scope == schema.Scope(operation)
@@ -80,13 +80,13 @@ func (k *key) value(u *row.Use) any {
 	return k.Value(u)
 }
 
-// copy sets the key of a use to that of another.
+// copy copies the key from one use to another.
 func (k *key) copy(to, from *row.Use) {
-	_ = k.SetText(to, k.Text(from)) // the text of a number is one
+	_ = k.SetText(to, k.Text(from)) // the text of a number is valid
 }
 
-// keysNamed returns the keys with names: those of the registry, of which the scope may be left out, or
-// those of fields. The error is a UsageError.
+// keysNamed returns the keys with names: names of the registry, with an optional scope, or names of
+// fields. The error is a UsageError.
 func keysNamed(names []string) (found []key, err error) {
 	for _, name := range names {
 		var known []string

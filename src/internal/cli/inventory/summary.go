@@ -88,7 +88,7 @@ func summarize(rows []row.Row, fields []key) (sums []row.Row) {
 	return sums
 }
 
-// concerns reports whether parameters are asked for, and whether operations of a kind can have one
+// concerns reports whether fields contain parameters, and whether operations of a kind can have one
 // of them.
 func concerns(fields []key, operation string) (asked, concerned bool) {
 	for i := range fields {
@@ -146,7 +146,7 @@ func writeSummary(w io.Writer, l *listing) error {
 	return table.Flush()
 }
 
-// timeLayout is that of times of the day if all rows are of one day, else of dates.
+// timeLayout returns the layout of times of day if all rows are of one day, else of dates.
 func (l *listing) timeLayout() string {
 	day := ""
 	for i := range l.rows {

@@ -138,7 +138,7 @@ func vacuum(ctx context.Context, e *console.Environment, r client.Retention, out
 	defer c.Close()
 	removed, err := c.Truncate(ctx, r)
 	if errors.Is(err, fs.ErrPermission) {
-		// Membership in the group is not sufficient for this.
+		// Membership in the group is not sufficient.
 		return &console.RemedyError{Text: "not authorised to remove a part of the log: use sudo", Err: err}
 	}
 	if err != nil {

@@ -95,7 +95,7 @@ func (f *verifyFlags) begin(o *verify.Options) error {
 	return nil
 }
 
-// errBroken indicates a log that is not whole, which has already been reported.
+// errBroken indicates an incomplete or damaged log, which has already been reported.
 var errBroken = errors.New("the log is not whole")
 
 func runVerify(ctx context.Context, e *console.Environment, f *verifyFlags) error {
@@ -220,8 +220,8 @@ type reportJSON struct {
 	Unreadable []string   `json:"unreadable,omitempty"`
 	Foreign    []string   `json:"foreign,omitempty"`
 	Break      *breakJSON `json:"break,omitempty"`
-	// Before is the last entry before the log's oldest one, Accounted whether the
-	// removal of the entries up to it is on record, as far as the log can show.
+	// Before is the last entry before the log's oldest one. Accounted reports whether the
+	// log, as far as it can show, records the removal of the entries up to it.
 	Before    uint64       `json:"last_sequence_before"`
 	Accounted bool         `json:"removal_accounted"`
 	Notices   findingsJSON `json:"notices"`

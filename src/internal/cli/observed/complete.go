@@ -17,7 +17,7 @@ import (
 const completionTime = 2 * time.Second
 
 // completeValues returns the values of a field in the inventory that begin with typed, the most
-// frequent first. It never prompts for a password. Errors are silent; a log is not counted for it.
+// frequent first. It never prompts for a password, and never counts a log. Errors are silent.
 func (f *Flags) completeValues(ctx context.Context, e *console.Environment, field, typed string) (values []string) {
 	if f.IsLog() {
 		return nil

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package observed has the options of the commands that answer from what programs used, and loads
-// that for them.
+// Package observed has the options of the commands about the cryptography that programs used, and loads
+// the observations for them.
 package observed
 
 import (
@@ -66,7 +66,7 @@ func (f *Flags) Add(command *cobra.Command, e *console.Environment) {
 	}
 }
 
-// DefaultSince sets the beginning of the period for the case that --since is not given.
+// DefaultSince sets the beginning of the period if --since is not given.
 func (f *Flags) DefaultSince(since time.Time) { f.earliest = since }
 
 // IsLog reports whether the options select a log instead of the inventory of this machine.
@@ -92,7 +92,7 @@ func (f *Flags) period(e *console.Environment) (since, until time.Time, err erro
 	return since, until, nil
 }
 
-// Registry returns the registry with the administrator's files and those of the command line.
+// Registry returns the registry with the files of the administrator and of the command line.
 func (f *Flags) Registry(e *console.Environment) (*schema.Registry, error) {
 	files, err := schema.Files(e.RegistryDirs...)
 	if err != nil {
@@ -101,7 +101,7 @@ func (f *Flags) Registry(e *console.Environment) (*schema.Registry, error) {
 	return schema.Load(append(files, f.registry...)...)
 }
 
-// names are the programs and units that are selected.
+// names are the selected programs and units.
 type names struct{ programs, units selection.Names }
 
 func (f *Flags) names() (n names, err error) {
@@ -119,7 +119,7 @@ func (n *names) haveProgram(name string) bool { return n.programs.Any() || n.pro
 
 func (n *names) haveUnit(name string) bool { return n.units.Any() || name != "" && n.units.Have(name) }
 
-// keep returns the condition of what is selected, nil if all is.
+// keep returns the condition for selected uses, nil if all are selected.
 func (n *names) keep() func(*row.Use) bool {
 	if n.all() {
 		return nil

@@ -23,15 +23,15 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Load returns what the options select. What cannot be read is counted as missing in its coverage,
-// and reported on standard error if it is a part of a file. The error is a UsageError or a
+// Load returns the observations that the options select. Unreadable entries count as missing in their
+// coverage, and are reported on standard error for a file. The error is a UsageError or a
 // timespec.Error if the options are wrong.
 func Load(ctx context.Context, e *console.Environment, f *Flags) (*observed.Observed, error) {
 	o, err := f.load(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	// Programs choose some names, and the service on the bus may be another one.
+	// Programs choose some of the names, and another service may own the name on the bus.
 	return report.Printable(o), nil
 }
 
@@ -61,7 +61,7 @@ func (f *Flags) load(ctx context.Context, e *console.Environment) (*observed.Obs
 	return load(ctx, e, inventory.ExportOptions{Since: since, Until: until}, &names)
 }
 
-// load asks the inventory of this machine.
+// load queries the inventory of this machine.
 func load(ctx context.Context, e *console.Environment, options inventory.ExportOptions, names *names) (*observed.Observed, error) {
 	c, err := bus.Dial(ctx, e)
 	if err != nil {
@@ -88,7 +88,7 @@ func load(ctx context.Context, e *console.Environment, options inventory.ExportO
 // noName is not the name of a program or a unit: names are without a slash.
 const noName = "/"
 
-// choose adds the selected programs and units to the options for the inventory, which knows names only, and
+// choose adds the selected programs and units to the options for the inventory, which supports names, but
 // no patterns.
 func choose(ctx context.Context, i inventory.Inventory, options *inventory.ExportOptions, names *names) error {
 	if names.all() {
@@ -103,7 +103,7 @@ func choose(ctx context.Context, i inventory.Inventory, options *inventory.Expor
 	return nil
 }
 
-// matching returns the names in rows that are selected; nil if all are.
+// matching returns the selected names in rows, nil if all are selected.
 func matching(rows []row.Row, selected *selection.Names, have func(string) bool, name func(*row.Row) string) []string {
 	if selected.Any() {
 		return nil
@@ -120,7 +120,7 @@ func matching(rows []row.Row, selected *selection.Names, have func(string) bool,
 	return slices.Sorted(maps.Keys(found))
 }
 
-// loadDirectory counts what a directory holds.
+// loadDirectory counts the log in a directory.
 func (f *Flags) loadDirectory(ctx context.Context, e *console.Environment, registry *schema.Registry, selected counting.Selection) (*observed.Observed, error) {
 	if _, err := source.Segments(f.directory); err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func (f *Flags) loadDirectory(ctx context.Context, e *console.Environment, regis
 	})
 }
 
-// loadFiles counts what files hold.
+// loadFiles counts the logs in files.
 func (f *Flags) loadFiles(ctx context.Context, e *console.Environment, registry *schema.Registry, selected counting.Selection) (o *observed.Observed, err error) {
 	src, err := source.OpenFiles(ctx, f.files, source.BootTime{Machine: e.BootTime})
 	if err != nil {
@@ -173,7 +173,7 @@ func (f *Flags) loadFiles(ctx context.Context, e *console.Environment, registry 
 	switch {
 	case err != nil || unread == nil:
 	case n == 0:
-		return nil, unread // nothing at all can be read
+		return nil, unread // nothing can be read
 	default:
 		fmt.Fprintln(stderr, "crauctl:", unread)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // Page writes a text to standard output, in a pager if that is a terminal and pager is set. It is
-// no error if the reader of the output closes it.
+// not an error if the reader closes the output.
 func Page(e *console.Environment, pager bool, write func(w io.Writer) error) error {
 	w := e.Stdout
 	var process *terminal.Pager

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policy implements crauctl policy: which programs would have to negotiate differently under a
-// policy of crypto-policies, and which policies there are.
+// Package policy implements crauctl policy, which lists the programs that would have to negotiate differently
+// under a policy of crypto-policies, and the policies.
 package policy
 
 import (
@@ -45,8 +45,8 @@ func (d *directories) add(command *cobra.Command) {
 	console.CompleteDirectories(command, "policy-dir")
 }
 
-// list returns the directories with policies: those of the option, else those of the machine. The option
-// may name the directory itself or the one above it.
+// list returns the directories with policies: from the option, else from the machine. The option may name
+// the directory itself or its parent.
 func (d *directories) list(e *console.Environment) (list []cryptopolicy.Directory) {
 	if len(d.names) == 0 {
 		return machine(e).Directories()
@@ -164,7 +164,7 @@ func (c *check) policy(e *console.Environment, name string) (*cryptopolicy.Polic
 	return policy, err
 }
 
-// complete returns the names of policies, after the colon those of modules.
+// complete returns the names of policies, or of modules after a colon.
 func complete(directories []cryptopolicy.Directory, begun string) (names []string, directive cobra.ShellCompDirective) {
 	if strings.Contains(begun, "/") && !strings.Contains(begun, ":") {
 		return []string{"pol"}, cobra.ShellCompDirectiveFilterFileExt

@@ -19,7 +19,7 @@ import (
 	"crypto-auditing/src/internal/inventory/report"
 )
 
-// style is how results are written.
+// style is the style of the output.
 type style struct {
 	location *time.Location
 	color    bool
@@ -74,7 +74,7 @@ func writeCSV(w io.Writer, r *policycheck.Report, _ style) error {
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// reasons returns the properties with their values for which a program's uses have a verdict.
+// reasons returns the properties, with their values, that are the reasons for a verdict about a program's uses.
 func reasons(p *policycheck.Program, verdict policycheck.Verdict) string {
 	var all []string
 	for i := range p.Uses {
@@ -92,7 +92,7 @@ func reasons(p *policycheck.Program, verdict policycheck.Verdict) string {
 }
 
 // writeJUnit writes a test for each program: failed if the policy denies one of its operations, skipped if
-// that cannot be decided of all of them.
+// some of them are undecidable.
 func writeJUnit(w io.Writer, r *policycheck.Report, s style) error {
 	complete := report.Completeness(&r.Coverage)
 	coverage := junit.Case{Class: "coverage", Name: "recording had no gap", Out: strings.Join(complete.Lines(), "\n") + "\n"}

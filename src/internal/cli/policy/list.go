@@ -16,7 +16,7 @@ import (
 	"crypto-auditing/src/internal/inventory/cryptopolicy"
 )
 
-// list is what there is on a machine.
+// list has the policies of a machine.
 type list struct {
 	// Applied is the policy that the machine applies, AppliedFrom the file that names it.
 	Applied     string               `json:"applied,omitempty"`

@@ -19,7 +19,7 @@ import (
 // width is the number of columns of the text.
 const width = 80
 
-// mostParameters is how many different parameters are shown for the same findings of a program.
+// mostParameters bounds the parameters that are shown for the same findings of a program.
 const mostParameters = 4
 
 // text writes results for people.
@@ -135,13 +135,13 @@ func (t *text) table(r *policycheck.Report) {
 	}
 }
 
-// group is what a program did with one result.
+// group has the operations of a program with the same result.
 type group struct {
-	use        policycheck.Use // the first of them; operations and times are of all
+	use        policycheck.Use // the first use; operations and times are of all uses
 	parameters []string
 }
 
-// groups merges the uses of a program that differ in parameters only.
+// groups merges the uses of a program that differ only in parameters.
 func groups(p *policycheck.Program, verdict policycheck.Verdict) (merged []group) {
 	for i := range p.Uses {
 		u := p.Uses[i]

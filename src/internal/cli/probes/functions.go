@@ -11,7 +11,7 @@ import (
 	"crypto-auditing/src/internal/layout/decoder"
 )
 
-// libraryReport is what the function source decodes from a library without probes.
+// libraryReport has the result of decoding a library without probes for the function source.
 type libraryReport struct {
 	Family string `json:"family"`
 	// Handshakes and PublicKey report what can be recorded.
@@ -54,7 +54,8 @@ type refusalReport struct {
 }
 
 // newLibraryReport decodes the file at path. A library that is known but not supported has
-// a refusal only. It returns nil if the file has no known library or cannot be read; the report on its probes has the error then.
+// only a refusal. It returns nil if the file contains no known library or cannot be read; then the report on its
+// probes has the error.
 func newLibraryReport(path string) *libraryReport {
 	lib, err := decoder.Open(path)
 	var refused *decoder.UnsupportedError

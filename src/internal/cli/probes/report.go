@@ -26,7 +26,7 @@ type probesReport struct {
 	Providers []providerReport `json:"providers,omitempty"`
 	// Unusable describes the notes that no site could be parsed from.
 	Unusable []string `json:"unusable,omitempty"`
-	// Library is what the function source decodes from a known library.
+	// Library is the result for a known library without probes.
 	Library *libraryReport `json:"library,omitempty"`
 	// Error is the problem of the file.
 	Error string `json:"error,omitempty"`

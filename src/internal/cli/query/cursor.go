@@ -67,7 +67,7 @@ func (q *query) leaveCursor(src source.Store, out *output.Output, v *viewer.View
 	}
 	line := "-- cursor: " + text
 	if !q.form.Text {
-		_, err := fmt.Fprintln(out.Notes(), line) // it is not part of the form
+		_, err := fmt.Fprintln(out.Notes(), line) // the cursor is not part of the form
 		return err
 	}
 	return out.WriteLine(line)

@@ -19,8 +19,8 @@ import (
 	"crypto-auditing/src/internal/settle"
 )
 
-// quiet is how long nothing must happen in a tree before it is shown while a
-// log is followed.
+// quiet is the time without an event after which a tree is shown while a log is
+// followed.
 const quiet = settle.Quiet
 
 // followLines is the number of operations that are shown first when a log is followed.
@@ -106,7 +106,7 @@ func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Curs
 	return err
 }
 
-// An operation that seems to begin at --since may be part of one that began before. So
+// An operation that seems to begin at --since may be part of an earlier one. Therefore
 // leadInFew entries before it are read, or more if these span less than leadInTime.
 const (
 	leadInFew  = 4096

@@ -55,7 +55,7 @@ func (t *table) Root(root *schema.Span, _ []Entry) error {
 				}
 			case !ok || !t.options.shows(key):
 			case !results.has(key, s):
-				return true // it is only an offer
+				return true // the value is only an offer
 			default:
 				if text = valueText(t.options.Registry.Key(key), &v); text != "" {
 					values = append(values, text)

@@ -37,7 +37,7 @@ func printable(b []byte) string {
 }
 
 // Visible escapes characters of a text that could control a terminal, or that are invisible. The text
-// may have escapes already: a backslash stays as it is. With ascii, it escapes all but ASCII.
+// may already contain escapes: backslashes are unchanged. With ascii, it escapes all other characters.
 func Visible(text string, ascii bool) string {
 	if isPlain([]byte(text)) {
 		return text

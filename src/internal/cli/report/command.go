@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package report is crauctl report: which programs use which cryptography, whether it resists quantum
-// computers, which rules it breaks, and how complete that knowledge is.
+// Package report implements crauctl report, about the cryptography that programs use: whether it resists quantum
+// computers, which rules it breaks, and the coverage of the observations.
 package report
 
 import (
@@ -25,7 +25,7 @@ import (
 	"crypto-auditing/src/internal/inventory/rules"
 )
 
-// NewCommand returns crauctl report. version is that of the program.
+// NewCommand returns crauctl report. version is the version of the build.
 func NewCommand(e *console.Environment, version string) *cobra.Command {
 	f := flags{version: version}
 	command := &cobra.Command{
@@ -112,7 +112,7 @@ func (f *flags) add(e *console.Environment, command *cobra.Command) {
 	})
 }
 
-// forms are the forms of reports, as the option --output has them.
+// forms returns the forms of reports for the option --output.
 func forms() console.Forms[string] {
 	var all console.Forms[string]
 	for _, f := range form.Forms() {
@@ -150,7 +150,7 @@ func (f *flags) check() error {
 	return nil
 }
 
-// set returns all rules: the built-in ones, those of the administrator, and those of --rules.
+// set returns all rules: the built-in ones, the administrator's, and those from --rules.
 func (f *flags) set(e *console.Environment) (*rules.Set, error) {
 	files, err := rules.Files(e.RulesDirs...)
 	if err != nil {
@@ -215,7 +215,7 @@ func (f *flags) run(ctx context.Context, e *console.Environment) error {
 	return f.verdict(r)
 }
 
-// verdict returns an error with the exit status for scripts, nil if there is nothing to stop for.
+// verdict returns an error with the exit status for scripts, nil if they should not stop.
 func (f *flags) verdict(r *report.Report) error {
 	for _, id := range f.stopped {
 		if err := r.Confirm(id); err != nil {
@@ -257,7 +257,7 @@ func (f *flags) write(e *console.Environment, write func(io.Writer, form.Style) 
 	return output.Page(e, pager, func(w io.Writer) error { return write(w, style) })
 }
 
-// listRules writes the profiles, and the rules of those that are picked.
+// listRules writes the profiles, and the rules of the picked ones.
 func listRules(w io.Writer, set *rules.Set, picked []string) error {
 	var text strings.Builder
 	text.WriteString("Profiles:\n")

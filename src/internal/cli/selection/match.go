@@ -11,7 +11,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// match is a match KEY=VALUE or KEY!=VALUE. A key without a scope stands for all keys of
+// match is a match KEY=VALUE or KEY!=VALUE. A key without a scope matches all keys of
 // that name.
 type match struct {
 	key      string
@@ -77,8 +77,8 @@ func scoped(r *schema.Registry, key string) []string {
 	return keys
 }
 
-// in reports whether data of a tree, other than offers, fulfil one of the conditions,
-// ignoring the sign.
+// in reports whether data of a tree, except offers, fulfil one of the conditions. It
+// ignores whether the match is negated.
 func (m *match) in(r *schema.Registry, root *schema.Span) bool {
 	if m.derived != nil {
 		return m.derived(root)

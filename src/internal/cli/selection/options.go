@@ -72,7 +72,7 @@ func matchArguments(_ *cobra.Command, arguments []string) error {
 	return nil
 }
 
-// Registry returns the registry with the administrator's files and those of the command
+// Registry returns the registry with the files of the administrator and of the command
 // line.
 func (o *Options) Registry(e *console.Environment) (*schema.Registry, error) {
 	files, err := schema.Files(e.RegistryDirs...)

@@ -13,11 +13,11 @@ import (
 )
 
 // keyQuantum is a key whose value is derived from a tree: whether the keys that a handshake
-// established, or the algorithm of a public-key operation of its own, resist quantum computers.
-// Operations in which nothing is established or signed by public keys have no value.
+// established, or the algorithm of a standalone public-key operation, resist quantum computers.
+// Operations that neither establish nor sign anything by public keys have no value.
 const keyQuantum = "pq"
 
-// quantumValues returns the values of keyQuantum. It is unknown if what decides was not recorded.
+// quantumValues returns the values of keyQuantum. It is unknown if the deciding values were not recorded.
 func quantumValues() []string { return []string{"yes", "no", "unknown"} }
 
 // resists returns the condition that keyQuantum has a value. The error is a *schema.MatchError.

@@ -203,9 +203,9 @@ func (s *Selection) ShowsNotice(n *render.Notice) bool {
 
 // Chunks returns the conditions by which the store can skip chunks. forced reports that
 // the boot time is not the log's, so that times cannot be compared. Only properties of
-// a whole tree can be conditions: its end and its program. Not its data, which a part of
-// it has; not its source, since several may see one handshake; not its unit, which may
-// be known of a part only.
+// all parts of a tree can be conditions: its end and its program, but not its data; not
+// its source, since several may capture one handshake; not its unit, which may be known
+// only for a part.
 func (s *Selection) Chunks(forced bool) logstore.Query {
 	var chunks logstore.Query
 	if !forced {
@@ -219,7 +219,7 @@ func (s *Selection) Chunks(forced bool) logstore.Query {
 	var terms []logstore.Term
 	for _, name := range s.programs.names {
 		if strings.Contains(name, `\`) {
-			return chunks // it may be meant as the escaped form of another
+			return chunks // the name may be the escaped form of another
 		}
 		terms = append(terms, logstore.NewTerm(logstore.Executable, name))
 	}
@@ -244,7 +244,7 @@ func (s *Selection) Filter(forced bool) client.Filter {
 	for _, name := range s.programs.names {
 		f.Executables = append(f.Executables, event.Escaped(name))
 		if escaped := event.Escaped(name); strings.Contains(name, `\`) && escaped != name {
-			f.Executables = append(f.Executables, name) // it may be meant as the escaped form of another
+			f.Executables = append(f.Executables, name) // the name may be the escaped form of another
 		}
 	}
 	return f

@@ -18,7 +18,7 @@ import (
 type Sign struct {
 	// Has reports whether a group has the sign.
 	Has func(g *event.Group) bool
-	// Chunks selects the chunks that may contain such a group, and those with notices.
+	// Chunks selects the chunks that may contain such a group, and chunks with notices.
 	// Filter selects such groups, for the broker.
 	Chunks logstore.Query
 	Filter client.Filter
@@ -56,7 +56,7 @@ func (s *Selection) matchSign(onBus, valued bool) *Sign {
 	}
 	for _, oneOf := range s.matches {
 		if slices.ContainsFunc(oneOf, func(m match) bool { return m.derived != nil }) {
-			continue // any group may be a part of what it is derived from
+			continue // the value may be derived from any group
 		}
 		var all []schema.Match
 		sign := &Sign{}
@@ -151,7 +151,7 @@ func (s *Selection) unitSign() *Sign {
 	sign := &Sign{Has: func(g *event.Group) bool { return len(g.Unit) > 0 && s.units.Have(string(g.Unit)) }}
 	var terms []logstore.Term
 	for _, name := range s.units.names {
-		// The name may be meant as the escaped form of another.
+		// The name may be the escaped form of another.
 		for _, unit := range slices.Compact([]string{name, event.Unescape(name)}) {
 			terms = append(terms, logstore.NewTerm(logstore.Unit, unit))
 			sign.Filter.Units = append(sign.Filter.Units, unit)

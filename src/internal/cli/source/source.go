@@ -36,7 +36,7 @@ type Source interface {
 // GapError reports a part of a log that cannot be shown.
 type GapError struct {
 	err error
-	// Harmless reports that nothing is missing that should have been kept.
+	// Harmless reports that no entries are missing that should have been kept.
 	Harmless bool
 	// Missing are the missing entries, as far as known.
 	Missing event.Missing
@@ -302,7 +302,7 @@ func (s *storeSource) Close() error {
 }
 
 // Ahead makes a source read in advance in another goroutine, if it supports that. Use it
-// when reading to the end: what was read in advance is lost when the source is
+// when reading to the end: data that were read in advance are lost when the source is
 // positioned.
 func Ahead(s Source) {
 	if p, ok := s.(*part); ok {

@@ -65,7 +65,7 @@ func IsASCII(getenv func(string) string) bool {
 	return false
 }
 
-// Pager is a process that shows what is written to it.
+// Pager is a process that shows the text written to it.
 type Pager struct {
 	command *exec.Cmd
 	input   io.WriteCloser

@@ -20,8 +20,7 @@ import (
 	"crypto-auditing/src/internal/trace"
 )
 
-// leftPoll is the polling interval for the end of the processes that a command has left
-// behind.
+// leftPoll is the polling interval for the end of processes that outlive the command.
 const leftPoll = 20 * time.Millisecond
 
 // run traces a command or processes.

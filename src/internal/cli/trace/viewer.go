@@ -45,8 +45,8 @@ type viewer struct {
 	// entries are the entries of each span, for forms that need them.
 	entries map[*schema.Span][]render.Entry
 	order   uint64
-	// contexts are those of the operations shown last, and earlier ones, up to maxShown
-	// each. late is the number of groups that came after their operation was shown.
+	// contexts are of the operations shown last, earlier of previous ones, up to maxShown
+	// each. late is the number of groups that arrived after their operation was shown.
 	contexts, earlier map[event.ContextID]bool
 	late              uint64
 	// lost are the losses, summed up by reason; notices are all other notices.
@@ -146,8 +146,8 @@ func (v *viewer) root(root *schema.Span) {
 		})
 		sort.Slice(entries, func(i, j int) bool { return entries[i].Order < entries[j].Order })
 	}
-	// On a busy machine, what the socket adds to a handshake of a library may come late.
-	// It is no operation.
+	// On a busy machine, the values that a socket adds to a handshake of a library may
+	// arrive late. They are not an operation.
 	if root.Headless && (v.contexts[root.Context] || v.earlier[root.Context]) {
 		v.late++
 		return
@@ -170,7 +170,7 @@ func (v *viewer) remember(root *schema.Span) {
 	})
 }
 
-// unseen returns sentences about what is not shown, without a full stop.
+// unseen returns sentences about missing operations and values, without a full stop.
 func (v *viewer) unseen() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()

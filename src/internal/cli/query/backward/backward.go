@@ -55,7 +55,7 @@ type backward struct {
 	// the first entry after it, 0 if there is none.
 	from  logstore.Cursor
 	first uint64
-	whole bool // everything has been read
+	whole bool // the whole log has been read
 	read  uint64
 	start int64 // of the read part, in nanoseconds since the Unix epoch
 

@@ -9,8 +9,8 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// skipBehind is the minimum number of entries after a group with the sign that are read:
-// those that its operation may have.
+// skipBehind is the number of entries that are read after a group with the sign, because its
+// operation may extend to them.
 const skipBehind = 32768
 
 // skip skips a part of the log without selected operations, if it is long enough.
@@ -36,7 +36,7 @@ func (b *backward) skip(ctx context.Context) error {
 		to = hit + skipBehind
 	}
 	if to+skipBehind >= b.from.Sequence {
-		return nil // reading on is cheaper than reading a part twice
+		return nil // continuing is cheaper than reading a part twice
 	}
 	b.skipped = true
 	b.skipper.Between(to, b.from.Sequence, func(m *around.Met) {

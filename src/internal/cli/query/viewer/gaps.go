@@ -40,8 +40,8 @@ func (g *Gaps) Add(gap *source.GapError) {
 	}
 }
 
-// Prepend adds the gaps of a part of the log before that of g. A skipped file is found in
-// each part of the log.
+// Prepend adds the gaps of a part of the log that precedes the part of g. A skipped file is
+// found in each part of the log.
 func (g *Gaps) Prepend(before *Gaps) {
 	for _, err := range before.Errs {
 		g.Errs = slices.DeleteFunc(g.Errs, func(e error) bool {

@@ -24,7 +24,7 @@ type held struct {
 	// next is the index of the oldest tree, or before it. At the last compaction only
 	// notices were left before the index compacted, which is at most next.
 	next, compacted int
-	// dropped reports whether a tree was dropped; floor is the latest start of those.
+	// dropped reports whether a tree was dropped; floor is the latest start of dropped trees.
 	dropped bool
 	floor   int64
 }

@@ -69,7 +69,7 @@ func New(o Options, out *output.Output) *Viewer {
 }
 
 // Read passes the groups of the source to the builder, up to its end or the first fatal
-// error, such as that of a done context.
+// error, such as the error of a done context.
 func (v *Viewer) Read(ctx context.Context, src source.Source, builder *schema.Builder) error {
 	var g event.Group
 	for n := 0; v.Err == nil; n++ {
@@ -150,7 +150,7 @@ func (v *Viewer) Notice(n *render.Notice) {
 	if !v.Selection.ShowsNotice(n) {
 		return
 	}
-	// They mostly arrive in the order of their start.
+	// Notices mostly arrive in the order of their start.
 	i := len(v.Notices)
 	for i > 0 && v.Notices[i-1].Start > n.Start {
 		i--

@@ -9,7 +9,7 @@ import (
 )
 
 // Window is the end of a log that is read without the preceding part. A context near its
-// beginning that seems to be a root may be part of an operation that began before.
+// beginning that seems to be a root may be part of an earlier operation.
 type Window struct {
 	// LeadIn is the number of entries at the beginning in which only contexts that the
 	// registry lets stand alone are accepted as roots, for at most leadTime.
