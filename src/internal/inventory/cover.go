@@ -15,9 +15,9 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// Cover adds what the status of broker and agent shows to the coverage of a period that extends to
-// now: what is recorded at present, and what no source can see. s is nil if there is no status; kernel
-// are uses of the kernel that were found.
+// Cover completes the coverage of a period that extends to now from the status of broker and agent:
+// what is recorded at present, and what no source can capture. s is nil without a status; kernel are
+// the known uses of the kernel.
 func Cover(c *coverage.Coverage, s *status.Broker, kernel []string, now time.Time) {
 	unseen := "No source records the cryptography of the kernel: WireGuard, IPsec, disk encryption, kernel TLS."
 	if len(kernel) > 0 {

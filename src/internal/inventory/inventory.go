@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inventory keeps account of the cryptography that programs use: it reads the log, counts its
-// operations, and stores the counts, so that they outlast the log. Each entry is counted exactly once,
-// whenever the process is killed.
+// Package inventory counts the cryptography that programs use: it reads the log, counts its operations,
+// and stores the counts, so that they outlast the log. Each entry is counted exactly once, even if the
+// process is killed at any time.
 package inventory
 
 import (
@@ -38,8 +38,8 @@ type Config struct {
 	Kernel func() []string
 	// Now returns the time; nil means time.Now.
 	Now func() time.Time
-	// Damaged is called with the error and the new path of a database that was found damaged and
-	// set aside; nil: it is not reported.
+	// Damaged is called with the error and the new path of a damaged database that was set aside;
+	// nil: it is not reported.
 	Damaged func(err error, path string)
 	// CommitEvery is the number of events after which CatchUp stores what it has counted; 0 means
 	// the default.
@@ -77,7 +77,7 @@ type Entries interface {
 	// Next decodes the next entry into g, which is valid until the next call. boot is the boot
 	// time to which its times are relative, in nanoseconds since the Unix epoch. The error is
 	// io.EOF at the end; a *counting.MissingError where entries are missing, after which the next
-	// call continues; another one if nothing more can be read.
+	// call continues; another error if nothing more can be read.
 	Next(g *event.Group) (sequence uint64, boot int64, err error)
 	// Cursor returns the position after the last entry that was returned, empty if the log has
 	// been empty.
@@ -94,7 +94,7 @@ type Inventory struct {
 	catching sync.Mutex
 	counter  *counting.Counter // nil: to be restored from the database
 
-	// whole is set if the rows of incomplete operations are those of state.
+	// whole is set if the rows of incomplete operations match state.
 	whole bool
 
 	mu    sync.RWMutex // of the following
@@ -105,7 +105,7 @@ type Inventory struct {
 }
 
 // Open opens the inventory in a directory, and creates it if it is missing. A damaged database is set
-// aside and begun again. Errors: a *database.NewerError.
+// aside and replaced by a new one. Errors: a *database.NewerError.
 func Open(ctx context.Context, c Config) (*Inventory, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -174,16 +174,15 @@ func (i *Inventory) Close() error {
 	return err
 }
 
-// UpToDate returns the cursor up to which the log was counted, empty for nothing.
+// UpToDate returns the cursor up to which the log was counted, empty at first.
 func (i *Inventory) UpToDate() string {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	return i.state.Cursor
 }
 
-// CatchUp counts the entries of the log from the last one that was counted to its end. If it is
-// interrupted, it stores what it has counted. It also compacts and deletes old rows, at most once a
-// day.
+// CatchUp counts the entries of the log after the last counted one. If it is interrupted, it stores the
+// counts so far. It also compacts and deletes old rows, at most once a day.
 func (i *Inventory) CatchUp(ctx context.Context, source Source) error {
 	i.catching.Lock()
 	defer i.catching.Unlock()
@@ -212,7 +211,7 @@ func (i *Inventory) catchUp(ctx context.Context, source Source) error {
 	first := i.state.First
 	entries, err := source.Open(ctx, i.state.Cursor)
 	if errors.Is(err, ErrForeignCursor) {
-		// The log was begun again: incomplete operations of the old one have ended.
+		// The log was replaced: incomplete operations of the old one have ended.
 		i.counter.Close()
 		first = 0
 		entries, err = source.Open(ctx, "")
@@ -225,7 +224,7 @@ func (i *Inventory) catchUp(ctx context.Context, source Source) error {
 	defer stop()
 	err = i.count(ctx, entries, first)
 	if err != nil {
-		i.counter = nil // it may have counted what was not stored
+		i.counter = nil // some of its counts may not be stored
 	}
 	return err
 }
@@ -284,8 +283,8 @@ func (i *Inventory) restore(ctx context.Context) error {
 	return nil
 }
 
-// count counts entries to their end. first is the number of the first entry of the log that was counted,
-// 0 for none.
+// count counts entries to their end. first is the number of the first counted entry of the log, 0 if
+// there is none.
 func (i *Inventory) count(ctx context.Context, entries Entries, first uint64) error {
 	var g event.Group
 	store := func(ctx context.Context, last uint64, end bool) error {
@@ -321,7 +320,7 @@ func (i *Inventory) count(ctx context.Context, entries Entries, first uint64) er
 	}
 }
 
-// store stores what was counted, and at the end of the log also the incomplete operations as rows.
+// store stores the counts, and at the end of the log also the incomplete operations as rows.
 func (i *Inventory) store(ctx context.Context, s database.State, end bool) error {
 	s.Cursor = cmp.Or(s.Cursor, i.state.Cursor)
 	if end && i.whole && s.Cursor == i.state.Cursor {
@@ -346,8 +345,8 @@ func (i *Inventory) store(ctx context.Context, s database.State, end bool) error
 }
 
 // Observed returns the sums of the rows that match a filter, with the coverage of its period. The database
-// has rows of hours, after 35 days of days: a row counts as a whole if it has an operation in the
-// period. Errors: a *FilterError.
+// has rows of hours, and after 35 days rows of days: all operations of a row count if one of them is
+// in the period. Errors: a *FilterError.
 func (i *Inventory) Observed(ctx context.Context, f Filter) (*observed.Observed, error) {
 	db := i.database()
 	if db == nil {
@@ -384,7 +383,7 @@ func (i *Inventory) List(ctx context.Context, f Filter, after string, limit int)
 
 // Summarize returns the sums of the rows that match a filter, one for each combination of fields of
 // row.Fields, in their order; other fields are empty. It also sums by "day" and "week", in which case
-// Start and Length are those of the day or week. Errors: a *FilterError.
+// Start and Length are of the day or week. Errors: a *FilterError.
 func (i *Inventory) Summarize(ctx context.Context, by []string, f Filter) ([]row.Row, error) {
 	db := i.database()
 	if db == nil {

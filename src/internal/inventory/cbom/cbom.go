@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cbom writes what programs used as a cryptography bill of materials of CycloneDX
-// (https://cyclonedx.org/docs/1.7/json/). The same observations always give the same bytes.
+// Package cbom writes observations as a cryptography bill of materials in CycloneDX
+// (https://cyclonedx.org/docs/1.7/json/). The same observations always result in the same bytes.
 package cbom
 
 import (
@@ -25,21 +25,21 @@ import (
 // Spec is a version of CycloneDX.
 type Spec string
 
-// The versions that can be written. Importers of other projects know the older one.
+// The supported versions. Importers of other projects support the older one.
 const (
 	Spec16 Spec = "1.6"
 	Spec17 Spec = "1.7"
 )
 
-// Specs returns the versions that can be written, the default first.
+// Specs returns the supported versions, the default first.
 func Specs() []Spec { return []Spec{Spec16, Spec17} }
 
 // Options of a bill of materials.
 type Options struct {
 	Spec Spec
-	// Version is that of crypto-auditing.
+	// Version is the version of crypto-auditing.
 	Version string
-	// Name names what was observed, such as a machine; empty if it shall not be named.
+	// Name names the observed object, such as a machine; empty for no name.
 	Name string
 	// Registry has the numbers of cipher suites.
 	Registry *schema.Registry
@@ -52,7 +52,7 @@ func Write(w io.Writer, o *observed.Observed, options Options) error {
 		return err
 	}
 	// The conversion of the library to other versions turns cryptographic assets into applications.
-	// So the parts are made for the version, and not converted.
+	// Therefore the parts are created for the version, and not converted.
 	bom := cyclonedx.NewBOM()
 	bom.JSONSchema = "http://cyclonedx.org/schema/bom-" + string(options.Spec) + ".schema.json"
 	switch options.Spec {
@@ -102,8 +102,8 @@ func serial(contents []byte) string {
 	return fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }
 
-// metadata describes the observation. Its time is the end of the period, not that of writing, so
-// that it is the same whenever it is written.
+// metadata describes the observation. Its time is the end of the period, so that it does not
+// depend on the time of writing.
 func metadata(c *coverage.Coverage, options *Options, tool string) *cyclonedx.Metadata {
 	m := cyclonedx.Metadata{
 		Lifecycles: &[]cyclonedx.Lifecycle{{Phase: cyclonedx.LifecyclePhaseOperations}},
@@ -123,7 +123,7 @@ func metadata(c *coverage.Coverage, options *Options, tool string) *cyclonedx.Me
 
 func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// aggregate is how complete the components are. What is observed is never known to be all.
+// aggregate returns how complete the components are. Observations are never known to be complete.
 func aggregate(c *coverage.Coverage) cyclonedx.CompositionAggregate {
 	if c.Empty() || len(c.Down) == 0 && len(c.Lost) == 0 && c.Missing == 0 && len(c.Unseen) == 0 && !socketOnly(c) {
 		return cyclonedx.CompositionAggregateUnknown
@@ -131,7 +131,7 @@ func aggregate(c *coverage.Coverage) cyclonedx.CompositionAggregate {
 	return cyclonedx.CompositionAggregateIncomplete
 }
 
-// socketOnly reports whether there are handshakes of which only a socket showed something.
+// socketOnly reports whether some handshakes were captured only at a socket.
 func socketOnly(c *coverage.Coverage) bool {
 	return slices.ContainsFunc(c.Programs, func(p coverage.Program) bool { return p.Socket > 0 })
 }
@@ -139,7 +139,7 @@ func socketOnly(c *coverage.Coverage) bool {
 // namespace begins the names of our properties.
 const namespace = "crypto-auditing:"
 
-// properties collects properties; those with empty values are left out.
+// properties collects properties, without the ones with empty values.
 type properties []cyclonedx.Property
 
 func (p *properties) add(name, value string) {

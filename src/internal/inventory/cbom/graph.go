@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// graph is made of programs, libraries and cryptographic assets, and what they depend on.
+// graph has programs, libraries and cryptographic assets, with their dependencies.
 type graph struct {
 	table    *table
 	registry *schema.Registry
@@ -35,7 +35,7 @@ type asset struct {
 	suites    map[string]*suite // of a protocol
 }
 
-// place is where an asset was used.
+// place identifies the program and unit that used an asset.
 type place struct{ executable, unit string }
 
 // tally counts the operations at a place.
@@ -44,10 +44,10 @@ type tally struct {
 	first, last     time.Time
 }
 
-// suite is a cipher suite of a protocol, and what was used with it.
+// suite is a cipher suite of a protocol, with the values that were used with it.
 type suite struct{ algorithms, groups, schemes map[string]bool }
 
-// ref returns the reference of a component, which depends on its contents only.
+// ref returns the reference of a component, which depends only on its contents.
 func ref(kind, name string) string { return kind + "/" + url.PathEscape(name) }
 
 // asset returns the component with a reference; make makes it the first time.
@@ -108,7 +108,7 @@ func (g *graph) add(r *row.Row) {
 		library.used(r)
 		program.dependsOn[library.component.BOMRef] = true
 	}
-	// An asset that stands in two places of a row was used once.
+	// An asset that occurs in two fields of a row was used once.
 	slices.SortFunc(assets, func(a, b *asset) int { return strings.Compare(a.component.BOMRef, b.component.BOMRef) })
 	for _, a := range slices.Compact(assets) {
 		a.used(r)
@@ -189,7 +189,7 @@ func (g *graph) algorithm(a *algorithm) *asset {
 	})
 }
 
-// serverKey returns the asset of a server's public key, nil if nothing is known of it.
+// serverKey returns the asset of a server's public key, nil if the key is unknown.
 func (g *graph) serverKey(name string, bits int, curve string) []*asset {
 	if name == "" {
 		return nil
@@ -237,7 +237,7 @@ func (g *graph) components(tool string) (*[]cyclonedx.Component, *[]cyclonedx.De
 	return &components, &dependencies
 }
 
-// finish completes a component by what was collected.
+// finish completes a component with the collected values.
 func (g *graph) finish(a *asset, tool string) {
 	certain := float32(1)
 	a.component.Evidence = &cyclonedx.Evidence{

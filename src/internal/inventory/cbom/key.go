@@ -65,7 +65,7 @@ func (t *table) rsa(u *row.Use, signs bool) algorithm {
 	return a
 }
 
-// hashed returns an algorithm with a hash function: that of the table, or made of its two parts.
+// hashed returns an algorithm with a hash function: from the table, or composed of its two parts.
 func (t *table) hashed(name, hash string) algorithm {
 	if hash == "" {
 		return t.named(name)
@@ -82,8 +82,8 @@ func (t *table) hashed(name, hash string) algorithm {
 	return a
 }
 
-// function returns what a public-key operation does with its algorithm, in words of CycloneDX;
-// empty if it is none of them.
+// function returns CycloneDX's name for the function of a public-key operation; empty if there is
+// none.
 func function(operation string) string {
 	switch operation {
 	case row.Sign:

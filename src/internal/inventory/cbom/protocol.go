@@ -51,7 +51,7 @@ func (g *graph) tls(r *row.Row) (assets []*asset) {
 	}
 	own, peer := g.table.lookup(g.table.TLS.Signature, r.Signature), g.table.lookup(g.table.TLS.Signature, r.PeerSignature)
 	exchange = slices.DeleteFunc(exchange, func(a algorithm) bool {
-		// What is known precisely stands for itself.
+		// Precisely known algorithms replace those of the suite.
 		return group != nil && a.Primitive == "key-agree" || (own != nil || peer != nil) && a.Primitive == "signature"
 	})
 	protocol := g.tlsProtocol(r.Version)
@@ -119,14 +119,14 @@ func note(set map[string]bool, name string) {
 	}
 }
 
-// depend records what a protocol depends on.
+// depend records the dependencies of a protocol.
 func (a *asset) depend(assets []*asset) {
 	for _, on := range assets {
 		a.dependsOn[on.component.BOMRef] = true
 	}
 }
 
-// finishProtocol completes a protocol by its suites and algorithms.
+// finishProtocol completes a protocol with its suites and algorithms.
 func (g *graph) finishProtocol(a *asset, p *cyclonedx.CryptoProtocolProperties) {
 	var suites []cyclonedx.CipherSuite
 	for _, name := range slices.Sorted(maps.Keys(a.suites)) {

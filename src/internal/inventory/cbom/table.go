@@ -34,7 +34,7 @@ type algorithm struct {
 	QuantumSource   string   `toml:"quantum-source"`
 }
 
-// table is what is known of algorithms, and of the names that stand for them.
+// table has the properties of algorithms, and maps names to algorithms.
 type table struct {
 	Sources    map[string]string    `toml:"sources"`
 	Algorithms map[string]algorithm `toml:"algorithm"`
@@ -64,7 +64,7 @@ func loadTable() (*table, error) {
 	return &t, nil
 }
 
-// named returns an algorithm. Of one that is not in the table only the name is known.
+// named returns an algorithm, with only the name if it is not in the table.
 func (t *table) named(name string) algorithm {
 	a, ok := t.Algorithms[name]
 	if !ok {
@@ -82,11 +82,11 @@ func (t *table) all(names []string) (list []algorithm) {
 	return list
 }
 
-// group returns the algorithms of a TLS group, the curve or field of which has a name.
+// group returns the algorithms of a TLS group whose curve or field has a name.
 func (t *table) group(name string) []algorithm { return t.lookup(t.TLS.Group, name) }
 
-// lookup returns the algorithms that a name stands for; one of that name if the table does not
-// have it, none for no name.
+// lookup returns the algorithms for a name; one of that name if it is not in the table, none if
+// the name is empty.
 func (t *table) lookup(names map[string][]string, name string) []algorithm {
 	if name == "" {
 		return nil
@@ -97,8 +97,8 @@ func (t *table) lookup(names map[string][]string, name string) []algorithm {
 	return []algorithm{t.named(name)}
 }
 
-// suite returns the algorithms of a cipher suite by its IANA name: those of key exchange and
-// authentication, and those of the records. It returns those parts of the name that the table has.
+// suite returns the algorithms of a cipher suite by its IANA name: exchange for key exchange and
+// authentication, records for the records. It ignores parts of the name that are not in the table.
 func (t *table) suite(name string) (exchange, records []algorithm) {
 	rest, ok := strings.CutPrefix(name, "TLS_")
 	if !ok {
@@ -127,8 +127,8 @@ func (t *table) suite(name string) (exchange, records []algorithm) {
 	return exchange, records
 }
 
-// keySize returns the the classical security level of RSA, DSA and finite-field keys of a size (SP 800-57
-// Part 1 Rev. 5, table 2). Sizes between those of the table have none.
+// keySize returns the classical security level of RSA, DSA and finite-field keys of a size (SP 800-57
+// Part 1 Rev. 5, table 2). Other sizes have none.
 func keySize(bits int) (level int, ok bool) {
 	switch bits {
 	case 2048:
@@ -174,7 +174,7 @@ func (a algorithm) sized(bits int) algorithm {
 	return a
 }
 
-// on returns the algorithm on a curve; family is the part of its name before that of the curve.
+// on returns the algorithm on a curve; family is the part of its name before the curve.
 func (a algorithm) on(curve, family string) algorithm {
 	if curve == "" {
 		return a

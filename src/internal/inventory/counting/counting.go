@@ -4,10 +4,10 @@
 // operations, decides which of them are complete by the rule of crauctl query, and counts their
 // parameters under normal names.
 //
-// A handshake counts once, with its parameters. An operation with a key counts once, too, also if it
-// is a part of a handshake, except the parts of a key exchange, for which the group of the handshake
-// stands. A handshake of which only the role was recorded does not count: libraries are entered again
-// for messages after a handshake.
+// A handshake counts once, with its parameters. An operation with a key also counts once, even as a
+// part of a handshake, except the parts of a key exchange, which the group of the handshake
+// represents. A handshake with only a role does not count: libraries are entered again for messages
+// after a handshake.
 package counting
 
 import (
@@ -33,19 +33,19 @@ import (
 // Options configure a Counter.
 type Options struct {
 	Registry *schema.Registry
-	// Units are the units of rows that were counted before.
+	// Units are the units of rows that were counted earlier.
 	Units []string
-	// MaxUnits is the number of units that are kept apart; the default is 1,000. Operations of
-	// further ones count for the unit OtherUnits.
+	// MaxUnits is the number of distinct units; the default is 1,000. Operations of further units
+	// count for the unit OtherUnits.
 	MaxUnits int
 }
 
 // OtherUnits is the unit of operations of units beyond the limit.
 const OtherUnits = "*"
 
-// Counts are what a Counter has counted since it was last asked.
+// Counts are the counts of a Counter since the last call of Take.
 type Counts struct {
-	// Rows are rows of hours, in no order.
+	// Rows are rows of hours, unordered.
 	Rows []row.Row
 	// Lost counts lost events by hour and reason, Missing the entries that were removed or
 	// damaged before they were counted, by hour.
@@ -131,7 +131,7 @@ const maxPending = 48 << 20
 // Unix epoch. g is not retained.
 func (c *Counter) Add(g *event.Group, boot int64) {
 	at := event.WallTime(boot, g.End)
-	if at > 0 && g.End > 0 { // not of a group that describes the log, and has no time
+	if at > 0 && g.End > 0 { // a group that describes the log has no time
 		if c.begin == 0 || at < c.begin {
 			c.begin = at
 		}
@@ -145,7 +145,7 @@ func (c *Counter) Add(g *event.Group, boot int64) {
 	c.settler.See(at, c.builder)
 }
 
-// notice counts what a metadata group reports.
+// notice counts the losses and the times without recording that a metadata group reports.
 func (c *Counter) notice(g *event.Group, boot int64) {
 	if l, ok := g.Loss(); ok {
 		c.lost[Lost{Hour: hourOf(event.WallTime(boot, l.Start)), Reason: text(l.Reason)}] += l.Events
@@ -158,8 +158,8 @@ func (c *Counter) notice(g *event.Group, boot int64) {
 	}
 }
 
-// Missing counts entries that cannot be counted because they were removed or are damaged, after
-// those that were added.
+// Missing counts entries, after the last added one, that cannot be counted because they were removed
+// or are damaged.
 func (c *Counter) Missing(entries uint64) {
 	if entries > 0 {
 		c.missing[c.end-c.end%hour] += entries
@@ -174,7 +174,7 @@ func (c *Counter) root(root *schema.Span) {
 	c.builder.Release(root)
 }
 
-// add counts the use that the reader has read of a span.
+// add counts the use that the reader has read from a span.
 func (c *Counter) add(s *schema.Span) {
 	u := &c.reader.use
 	if u.Unit != "" && !c.units[u.Unit] {
@@ -234,7 +234,7 @@ func (c *Counter) takeRows() (rows []row.Row) {
 	return rows
 }
 
-// Take returns what was counted since the last call, and forgets it.
+// Take returns the counts since the last call, and forgets them.
 func (c *Counter) Take() *Counts {
 	counts := &Counts{Rows: c.takeRows(), Down: c.down}
 	for l, n := range c.lost {
@@ -263,7 +263,7 @@ func microseconds(ns int64) time.Time { return time.UnixMicro(ns / int64(time.Mi
 // Close completes all operations and counts them.
 func (c *Counter) Close() { c.builder.Close() }
 
-// state is a Counter in its saved form. That of its builder follows.
+// state is the saved form of a Counter. The saved builder follows.
 type state struct {
 	_       struct{} `cbor:",toarray"`
 	Version int
@@ -273,7 +273,8 @@ type state struct {
 
 const stateVersion = 1
 
-// Save returns the state of the counter except what Take returns: it has the incomplete operations.
+// Save returns the state of the counter with the incomplete operations, but without the counts that
+// Take returns.
 func (c *Counter) Save() ([]byte, error) {
 	if err := c.save(); err != nil {
 		return nil, fmt.Errorf("cannot save the state of counting: %w", err)
@@ -284,7 +285,7 @@ func (c *Counter) Save() ([]byte, error) {
 func (c *Counter) save() error {
 	if c.encoder == nil {
 		var err error
-		// The window holds what repeats from operation to operation.
+		// The window is large enough for data that repeat from operation to operation.
 		c.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<17))
 		if err != nil {
 			return err
@@ -302,7 +303,7 @@ func (c *Counter) save() error {
 	return errors.Join(buffered.Flush(), c.encoder.Close())
 }
 
-// Load makes a new counter continue where another one was saved.
+// Load makes a new counter continue from a saved state.
 func (c *Counter) Load(data []byte) error {
 	if err := c.load(data); err != nil {
 		return fmt.Errorf("cannot load the state of counting: %w", err)
@@ -344,8 +345,7 @@ func (c *Counter) Incomplete() []row.Row {
 	return incomplete
 }
 
-// Observed returns what the counts have of a period, which ends before until. Zero times stand for no
-// bound.
+// Observed returns the observations of a period, which ends before until. Zero times mean no bound.
 func (c *Counts) Observed(since, until time.Time) *observed.Observed {
 	sum := observed.NewSum()
 	for i := range c.Rows {

@@ -20,20 +20,20 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// around is how long before and after a period the log is read, for the parts of operations that began
-// in it.
+// around is the time before and after a period for which the log is read, to complete the operations
+// that began in the period.
 const around = time.Minute
 
 // Selection selects operations. The zero value selects all.
 type Selection struct {
 	// Since and Until are the period in which the operations begin; it ends before Until. Zero times
-	// stand for no bound.
+	// mean no bound.
 	Since, Until time.Time
 	// Keep reports whether a use is selected; nil selects all.
 	Keep func(*row.Use) bool
 }
 
-// Period counts selected operations. The rest is that of a Counter.
+// Period is a Counter that counts only selected operations.
 type Period struct {
 	*Counter
 	Selection
@@ -59,7 +59,7 @@ func (p *Period) Has(at int64) bool {
 	return (p.Since.IsZero() || at >= p.Since.UnixNano()) && (p.Until.IsZero() || at < p.Until.UnixNano())
 }
 
-// Observed completes all operations and returns what was observed.
+// Observed completes all operations and returns the observations.
 func (p *Period) Observed() *observed.Observed {
 	p.Close()
 	counts := p.Take()
@@ -69,11 +69,11 @@ func (p *Period) Observed() *observed.Observed {
 	return counts.Observed(p.Since, p.Until)
 }
 
-// Progress receives how many entries were read, and how many there are.
+// Progress receives the number of read entries and the total.
 type Progress func(done, total uint64)
 
-// Directory returns what was observed of selected operations by the log in a directory, without a
-// database. progress may be nil. Its coverage has no status of the agent: the agent may be on another
+// Directory returns the observations of selected operations from the log in a directory, without a
+// database. progress may be nil. The coverage ignores the status of the agent, which may be on another
 // machine.
 func Directory(ctx context.Context, directory string, r *schema.Registry, selected Selection, progress Progress) (*observed.Observed, error) {
 	p, err := NewPeriod(r, selected)
@@ -83,7 +83,7 @@ func Directory(ctx context.Context, directory string, r *schema.Registry, select
 	d := &directoryReader{Period: p, progress: progress}
 	query := logstore.Query{}
 	if !selected.Since.IsZero() {
-		// Libraries were named before.
+		// Earlier notices name the libraries.
 		d.early = true
 		if err := d.read(ctx, directory, logstore.NoticesOnly()); err != nil {
 			return nil, err
@@ -110,7 +110,7 @@ type directoryReader struct {
 	group       event.Group
 	first, last uint64
 	chain       string
-	// early is set while notices are read that may be from before the period.
+	// early is set while reading notices that may precede the period.
 	early bool
 }
 
@@ -161,7 +161,7 @@ func (d *directoryReader) chunk(chunk *logstore.Chunk) {
 		}
 		rest = rest[n:]
 		if d.early {
-			// Only libraries are named before the period.
+			// Notices before the period are only needed for the names of libraries.
 			if d.group.IsMetadata() {
 				d.builder.Add(&d.group, chunk.Header.Offset)
 			}

@@ -53,7 +53,7 @@ type algorithm struct {
 	in            map[string]string // kind of operation: its name there
 }
 
-// group is a normal group with the algorithm of a key of it, empty if unknown.
+// group is a normal group with the algorithm of its keys, empty if unknown.
 type group struct{ name, algorithm string }
 
 // normal normalises names. Its methods cache, so it is for use by one goroutine.
@@ -124,7 +124,7 @@ func newNormal(r *schema.Registry) (*normal, error) {
 // maxText limits the bytes of text in rows: any program can record text of any length.
 const maxText = 256
 
-// text returns text of the log as valid UTF-8, cut off if it is long.
+// text returns text of the log as valid UTF-8, truncated if it is long.
 func text(s string) string {
 	plain := string(event.Plain(s))
 	if len(plain) <= maxText {
@@ -212,7 +212,7 @@ func aliases(list []alias) func(string) string {
 	}
 }
 
-// units returns a function that folds the names of units that exist once each.
+// units returns a function that replaces the unique parts of unit names, such as ids of containers.
 func (t *table) units() (func(string) string, error) {
 	patterns := make([]*regexp.Regexp, len(t.Units))
 	for i := range t.Units {

@@ -42,7 +42,7 @@ const (
 	tls13  = "TLS 1.3"
 )
 
-// reader makes uses of trees. It is for use by one goroutine.
+// reader derives uses from trees. It is for use by one goroutine.
 type reader struct {
 	registry *schema.Registry
 	normal   *normal
@@ -96,7 +96,7 @@ func newReader(r *schema.Registry) (*reader, error) {
 		libraries:   newCache(func(id string) string { return text(hex.EncodeToString([]byte(id))) }),
 		executables: newCache(func(name string) string { return text(event.Escaped(name)) }),
 		kinds: newCache(func(name string) string {
-			// A name that states data, such as tls::handshake_client, is another one for its kind.
+			// A name that implies data, such as tls::handshake_client, is another name of its kind.
 			if c := r.Context(name); c != nil && len(c.Implied) > 0 {
 				return c.Kind
 			}
@@ -110,8 +110,8 @@ func newReader(r *schema.Registry) (*reader, error) {
 	return to, nil
 }
 
-// read passes the uses of a complete tree to count: that of the root if it is a handshake, and those
-// of operations with keys, except the parts of a key exchange.
+// read passes the uses of a complete tree to count: the root if it is a handshake, and the operations
+// with keys, except the parts of a key exchange.
 func (r *reader) read(root *schema.Span, count func(s *schema.Span)) {
 	kind := r.kinds.getText(root.Name)
 	r.failed, r.relay = false, false
@@ -135,7 +135,7 @@ func (r *reader) read(root *schema.Span, count func(s *schema.Span)) {
 func (r *reader) operations(root, s *schema.Span, within string, count func(s *schema.Span)) {
 	kind := r.kinds.getText(s.Name)
 	if kind == tlsKeyExchange {
-		return // the group stands for them
+		return // the group represents them
 	}
 	if strings.HasPrefix(kind, keyOperation) {
 		r.begin(root, s, kind)
@@ -190,8 +190,8 @@ func size(k *schema.Key, v *event.Value) int {
 	return int(max(k.Number(v.Word), 0))
 }
 
-// tls reads a TLS handshake. It returns false if nothing of it was recorded except its role: a client
-// whose library is entered again for a message after the handshake, for example.
+// tls reads a TLS handshake. It returns false if only the role was recorded, for example if a client's
+// library is entered again for a message after the handshake.
 func (r *reader) tls(root *schema.Span) bool {
 	u := &r.use
 	if c := r.registry.Context(root.Name); c != nil {
@@ -258,7 +258,7 @@ func (r *reader) exchange(s *schema.Span) bool {
 	return true
 }
 
-// ssh reads an SSH handshake. It returns false if nothing of it was recorded.
+// ssh reads an SSH handshake. It returns false if no parameter was recorded.
 func (r *reader) ssh(root *schema.Span) bool {
 	u := &r.use
 	for i := range root.Data {

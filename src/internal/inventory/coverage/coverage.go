@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package coverage is the model of how complete the inventory is. Reports and policy checks state it
+// Package coverage models how complete the inventory is. Reports and policy checks state the coverage
 // before any verdict: without coverage a verdict is unknown.
 package coverage
 
 import "time"
 
-// Coverage is what was recorded, and what could not be, in a period.
+// Coverage describes what was recorded in a period, and what could not be recorded.
 type Coverage struct {
-	// From and To are the period: the one asked for, cut to what the inventory holds. Both are zero
-	// if it holds nothing.
+	// From and To are the requested period, limited to the counted entries. Both are zero if none
+	// were counted.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 	// Down are the times without recording.
@@ -20,15 +20,15 @@ type Coverage struct {
 	Missing uint64 `json:"missing,omitempty"`
 	// Sources are the sources of the agent that are on; nil if unknown (a log directory).
 	Sources []string `json:"sources,omitempty"`
-	// Libraries are those that the agent watches, or that recorded operations came from.
+	// Libraries are the libraries that the agent watches, or from which operations were recorded.
 	Libraries []Library `json:"libraries,omitempty"`
-	// Programs is what is known of each program with operations.
+	// Programs are the programs with operations.
 	Programs []Program `json:"programs,omitempty"`
-	// Unseen names what no source can see on this machine, a sentence each: cryptography of the
-	// kernel, excluded programs, sources that are off.
+	// Unseen lists, in a sentence each, what no source can capture on this machine: cryptography of
+	// the kernel, excluded programs, inactive sources.
 	Unseen []string `json:"unseen,omitempty"`
-	// First and Last are the sequence numbers of the log that were counted, Chain the hash chain of the
-	// log at Last, in hexadecimal digits; empty if unknown: the broker does not report it.
+	// First and Last are the first and the last counted sequence numbers of the log, Chain is the hash
+	// chain of the log at Last, in hexadecimal digits; empty if unknown: the broker does not report it.
 	First uint64 `json:"first,omitempty"`
 	Last  uint64 `json:"last,omitempty"`
 	Chain string `json:"chain,omitempty"`
@@ -50,21 +50,21 @@ type Library struct {
 	Operations uint64 `json:"operations"`
 }
 
-// Program counts the handshakes of a program by what is known of them.
+// Program counts the handshakes of a program by their known properties.
 type Program struct {
 	Executable string `json:"executable"`
 	Unit       string `json:"unit,omitempty"`
 	// Handshakes is the number of TLS and SSH handshakes; KeyExchange and Authentication are the
-	// numbers of these of which the group or kex, and a signature, are recorded.
+	// numbers of handshakes with a recorded group or kex, and with a recorded signature.
 	Handshakes     uint64 `json:"handshakes"`
 	KeyExchange    uint64 `json:"key_exchange"`
 	Authentication uint64 `json:"authentication"`
-	// Socket is the number of TLS handshakes that only a socket showed: no library that is watched took
-	// part, so that the program's signatures and operations with keys cannot be seen either.
+	// Socket is the number of TLS handshakes that were captured only at a socket: no watched library
+	// took part, so that the program's signatures and operations with keys cannot be captured either.
 	Socket uint64 `json:"socket,omitempty"`
-	// Relays is the number of handshakes of others that the program may only pass on.
+	// Relays is the number of handshakes that the program may only relay for others.
 	Relays uint64 `json:"relays,omitempty"`
 }
 
-// Empty reports whether nothing at all was recorded.
+// Empty reports whether nothing was recorded.
 func (c *Coverage) Empty() bool { return c.From.IsZero() && c.To.IsZero() }

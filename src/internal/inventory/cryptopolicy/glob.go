@@ -16,10 +16,10 @@ func glob(pattern string, names []string) []string {
 	return matching
 }
 
-// matches takes time in proportion to the product of the lengths: of several stars only the last
-// one is ever tried again.
+// matches takes time proportional to the product of the lengths: it only backtracks to the last of
+// several stars.
 func matches(pattern, name string) bool {
-	retry, from := -1, 0 // the pattern after the last star, and the first text for which it was not tried
+	retry, from := -1, 0 // the pattern after the last star, and the first text where it was not tried
 	p, n := 0, 0
 	for n < len(name) {
 		if p < len(pattern) && pattern[p] == '*' {
@@ -41,8 +41,8 @@ func matches(pattern, name string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// matchesOne reports whether the first element of a pattern, which is no star, matches a character,
-// and the length of the element.
+// matchesOne reports whether the first element of a pattern, which is not a star, matches a character,
+// and returns the length of the element.
 func matchesOne(pattern string, c byte) (length int, ok bool) {
 	if pattern == "" {
 		return 0, false

@@ -15,7 +15,7 @@ import (
 	"crypto-auditing/src/internal/mistake"
 )
 
-// Directory holds policies (*.pol) and, in its directory modules, modules (*.pmod).
+// Directory contains policies (*.pol) and, in its directory modules, modules (*.pmod).
 type Directory struct {
 	Path string
 	// Distribution: the files belong to a release of crypto-policies, which knows all their names.
@@ -23,13 +23,13 @@ type Directory struct {
 	Distribution bool
 }
 
-// Machine is where a machine has its policies.
+// Machine has the directories of a machine's policies.
 type Machine struct {
 	// Etc and Share are the directories of crypto-policies for the administrator and for packages.
 	Etc, Share string
 }
 
-// ThisMachine returns where crypto-policies is installed.
+// ThisMachine returns the directories of this machine.
 func ThisMachine() Machine {
 	return Machine{Etc: "/etc/crypto-policies", Share: "/usr/share/crypto-policies"}
 }
@@ -43,7 +43,7 @@ func (m Machine) Directories() []Directory {
 var ErrNotConfigured = errors.New("this machine has no system-wide cryptographic policy")
 
 // Applied returns the name of the policy that the machine applies, and the file that names it: the
-// applied one, else the wanted one, else the default of the distribution.
+// applied one, else the configured one, else the default of the distribution.
 func (m Machine) Applied() (name, file string, err error) {
 	for _, file := range []string{
 		filepath.Join(m.Etc, "state", "current"), filepath.Join(m.Etc, "config"), filepath.Join(m.Share, "default-config"),
@@ -62,8 +62,8 @@ func (m Machine) Applied() (name, file string, err error) {
 	return "", "", ErrNotConfigured
 }
 
-// configured returns the policy that the configuration file of crypto-policies names: in its first
-// line the policy with modules, in others further modules.
+// configured returns the policy in the configuration file of crypto-policies: the first line has the
+// policy with modules, other lines have further modules.
 func configured(text string) string {
 	var parts []string
 	for line := range strings.Lines(text) {
@@ -84,8 +84,8 @@ type Entry struct {
 	File   string `json:"file"`
 }
 
-// List returns the policies and modules of directories, sorted: policies first. Of files with the
-// same name it has the one that is used. Directories that do not exist are empty.
+// List returns the policies and modules of directories, sorted, policies first. Of several files with
+// the same name it returns the effective one. Missing directories are ignored.
 func List(directories []Directory) ([]Entry, error) {
 	var entries []Entry
 	for _, d := range directories {

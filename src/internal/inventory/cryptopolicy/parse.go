@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// operation is what a directive does with a property.
+// operation is the effect of a directive on a property.
 type operation uint8
 
 const (
@@ -35,7 +35,7 @@ type directive struct {
 	number    int
 }
 
-// word is a part of a line. Its line may differ from that of the statement, which may be continued.
+// word is a part of a line. Its line may differ from the first line of a continued statement.
 type word struct {
 	text string
 	line int
@@ -49,7 +49,7 @@ type statement struct {
 	words    []word
 }
 
-// maxProblems is how many mistakes of a file are reported.
+// maxProblems bounds the reported mistakes of a file.
 const maxProblems = 10
 
 // parser parses a policy file.
@@ -90,7 +90,7 @@ func (p *parser) report(line int, err *problem) bool {
 	return false
 }
 
-// isSpace is what Python's str.isspace reports, which is unicode.IsSpace and separators of ASCII.
+// isSpace is equivalent to Python's str.isspace: unicode.IsSpace, and separators of ASCII.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || 0x1c <= r && r <= 0x1f }
 
 // statements splits a text into assignments. A backslash at the end of a line continues it.
@@ -171,13 +171,13 @@ func (p *parser) statement(text string, first int, begins []int) (s statement, o
 	return s, true
 }
 
-// sortedBefore returns how many of the offsets are not after one.
+// sortedBefore returns the number of offsets that are not after the given one.
 func sortedBefore(offsets []int, offset int) int {
 	n, _ := slices.BinarySearch(offsets, offset+1)
 	return n
 }
 
-// modern rewrites the spellings of older releases as crypto-policies itself does.
+// modern rewrites the spellings of older releases like crypto-policies itself.
 func (p *parser) modern(statements []statement) []statement {
 	kept := make([]statement, 0, len(statements))
 	moved := map[string][]statement{}
@@ -206,7 +206,7 @@ func (p *parser) modern(statements []statement) []statement {
 	return kept
 }
 
-// newGroupName returns a value with the name that a group of Fedora 42 and RHEL 10 has in later releases.
+// newGroupName returns a value with the name that later releases use for a group of Fedora 42 and RHEL 10.
 func newGroupName(value string) string {
 	const old, modern = "X25519-MLKEM768", "MLKEM768-X25519"
 	if !strings.Contains(value, old) {
@@ -215,7 +215,7 @@ func newGroupName(value string) string {
 	return regexp.MustCompile(`\b`+old+`\b`).ReplaceAllString(value, modern)
 }
 
-// rewrite returns the statements that stand for an old one.
+// rewrite returns the statements that replace an old one.
 func (p *parser) rewrite(s statement) []statement {
 	if len(s.words) != 1 {
 		return []statement{s}
@@ -258,7 +258,7 @@ func (p *parser) rewrite(s statement) []statement {
 	return []statement{s}
 }
 
-// directives returns what a statement does. Mistakes are reported.
+// directives returns the directives of a statement, and reports mistakes.
 func (p *parser) directives(s statement) []directive {
 	scope, err := newSelector(s.scope, p.scopes)
 	if s.scope == "" {
@@ -348,7 +348,7 @@ func (p *parser) list(s statement, d directive, names []string) []directive {
 	return directives
 }
 
-// difference returns what a word of a list does, and the pattern of its values; reset for a plain one.
+// difference returns the operation of a word in a list, reset for a plain one, and the pattern of its values.
 func difference(text string) (operation, string) {
 	if rest, ok := strings.CutPrefix(text, "+"); ok {
 		return prepend, rest

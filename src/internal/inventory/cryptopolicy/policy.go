@@ -18,19 +18,19 @@ import (
 type Policy struct {
 	// Name is the name with modules, such as DEFAULT:NO-PQ, as crypto-policies writes it.
 	Name string
-	// Files are the files it was read from: that of the policy, and those of its modules.
+	// Files are the files of the policy and of its modules.
 	Files []string
-	// Warnings are what was ignored in the files.
+	// Warnings are the ignored parts of the files.
 	Warnings []Warning
 
 	directives []directive
 	vocabulary *vocabulary
 }
 
-// maxFile limits the size of a policy file. Real ones have some KiB.
+// maxFile limits the size of a policy file. Real ones have a few KiB.
 const maxFile = 1 << 20
 
-// read adds the directives of a file. Those of files that are read later take effect later.
+// read adds the directives of a file. Directives of later files take effect later.
 func (p *Policy) read(path string, lenient bool) error {
 	text, err := readFile(path)
 	if err != nil {
@@ -96,7 +96,7 @@ func (p *Policy) Sets(property string) bool {
 	return slices.ContainsFunc(p.directives, func(d directive) bool { return d.property == property })
 }
 
-// Scoped is what a policy allows where a set of scopes applies.
+// Scoped is a policy, evaluated for a set of scopes.
 type Scoped struct {
 	lists      map[string][]string
 	integers   map[string]int
@@ -175,8 +175,8 @@ type Origin struct {
 	Place     Place
 }
 
-// Origin returns the directive for which a list does not have a value, or that sets an integer or an
-// enumeration. There is none if no directive of the policy is about the property.
+// Origin returns the directive that is the reason why a list lacks a value, or that sets an integer or
+// an enumeration. ok is false if no directive of the policy is about the property.
 func (s *Scoped) Origin(property, value string) (o Origin, ok bool) {
 	for _, d := range slices.Backward(s.directives) {
 		if d.property != property {

@@ -25,8 +25,8 @@ type SyntaxError struct {
 
 func (e *SyntaxError) Error() string { return fmt.Sprintf("%v: %s: %s", e.Place, e.Problem, e.Remedy) }
 
-// Warning is a name in a policy of the distribution that this program does not know. It is ignored:
-// nothing that is recorded has the name.
+// Warning is an unknown name in a policy of the distribution. It is ignored, because no recorded value
+// has the name.
 type Warning struct {
 	Place   Place
 	Problem string
@@ -42,7 +42,7 @@ type problem struct {
 
 func (e *problem) Error() string { return e.text + ": " + e.remedy }
 
-// unknown returns the mistake that a name is not one of the known ones.
+// unknown returns the problem of an unknown name.
 func unknown(text, name string, known []string) *problem {
 	const few = 20
 	remedy := "remove it, unless a newer release of crauctl knows it"

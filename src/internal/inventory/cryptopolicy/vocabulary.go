@@ -33,8 +33,8 @@ const (
 	ExtendedSecret = "__ems"
 )
 
-// vocabulary is what policies may name. It is the union of all releases of crypto-policies, and so
-// accepts the policies of each. The order is that in which globs name algorithms.
+// vocabulary has the names that policies may use. It is the union of all releases of crypto-policies,
+// to accept the policies of each. Globs expand to algorithms in this order.
 type vocabulary struct {
 	lists    map[string][]string
 	integers map[string]int      // the values of properties that no directive sets

@@ -49,7 +49,7 @@ func (e *NewerError) Error() string {
 // errForeign reports a file of another program.
 var errForeign = errors.New("it is the database of another program")
 
-// IsDamage reports whether an error of a method means that the file is damaged.
+// IsDamage reports whether an error of a method indicates that the file is damaged.
 func IsDamage(err error) bool {
 	if errors.As(err, new(*damageError)) {
 		return true
@@ -65,7 +65,7 @@ func IsDamage(err error) bool {
 }
 
 // Open opens the file in a directory, which must exist, and creates it if it is missing. A file with
-// an older schema is upgraded. Errors: a *NewerError; one of which IsDamage is true.
+// an older schema is upgraded. Errors: a *NewerError; an error for which IsDamage is true.
 func Open(ctx context.Context, directory string) (*Database, error) {
 	path := filepath.Join(directory, FileName)
 	d, err := open(ctx, path, steps())
@@ -122,8 +122,8 @@ func (d *Database) Close() error {
 // Path returns the path of the file.
 func (d *Database) Path() string { return d.path }
 
-// SetAside renames the file of a directory, and its journal, after it was found damaged, and returns
-// its new path. The next Open begins a new one.
+// SetAside renames the damaged file of a directory, with its journal, and returns its new path. The
+// next Open creates a new file.
 func SetAside(directory string, now time.Time) (string, error) {
 	path := filepath.Join(directory, FileName)
 	base := strings.TrimSuffix(path, filepath.Ext(path)) + now.UTC().Format("-damaged-20060102T150405")
@@ -134,7 +134,7 @@ func SetAside(directory string, now time.Time) (string, error) {
 		}
 		to = fmt.Sprintf("%s-%d%s", base, n, filepath.Ext(path))
 	}
-	// The journal first: without its file it is not used, but a new file must not find it.
+	// The journal first: without its file it is not used, but it must not remain for a new file.
 	if err := os.Rename(path+"-journal", to+"-journal"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("cannot set aside the damaged inventory: %w", err)
 	}
@@ -147,14 +147,14 @@ func SetAside(directory string, now time.Time) (string, error) {
 // State is the position up to which the log was counted.
 type State struct {
 	// Cursor is a cursor of the log, empty for its beginning; First and Entry are the numbers of the
-	// first and the last entry that were counted, 0 for none.
+	// first and the last counted entry, 0 if there is none.
 	Cursor       string
 	First, Entry uint64
 	// Counter is the saved counter, nil if it was not saved.
 	Counter []byte
 }
 
-// State returns the state that Store has written last.
+// State returns the state that Store wrote last.
 func (d *Database) State(ctx context.Context) (State, error) {
 	var s State
 	err := d.db.QueryRowContext(ctx, "SELECT cursor, first, entry, counter FROM state").Scan(&s.Cursor, &s.First, &s.Entry, &s.Counter)
@@ -183,7 +183,7 @@ func (d *Database) Units(ctx context.Context) ([]string, error) {
 	return units, nil
 }
 
-// Store adds what was counted since the last call, and replaces the state and the rows of incomplete
+// Store adds the counts since the last call, and replaces the state and the rows of incomplete
 // operations, in one transaction.
 func (d *Database) Store(ctx context.Context, counts *counting.Counts, incomplete []row.Row, s State) error {
 	err := transact(ctx, d.db, func(tx *sql.Tx) error {
@@ -196,7 +196,7 @@ func (d *Database) Store(ctx context.Context, counts *counting.Counts, incomplet
 			w.coverage(counts), w.state(counts, &s))
 	})
 	if err != nil {
-		d.ids = nil // it may have rows that were rolled back
+		d.ids = nil // some of the rows may have been rolled back
 		return fmt.Errorf("cannot write inventory %s: %w", d.path, err)
 	}
 	return nil
@@ -216,7 +216,7 @@ func (d *Database) Abandon(ctx context.Context) error {
 	return nil
 }
 
-// addUp adds the counts of an inserted row to those of the row that is there.
+// addUp adds the counts of an inserted row to an existing row.
 const addUp = ` ON CONFLICT (start, length, use) DO UPDATE SET count = count + excluded.count,
 	failures = failures + excluded.failures, relays = relays + excluded.relays,
 	first = min(first, excluded.first), last = max(last, excluded.last)`
@@ -275,11 +275,11 @@ func (w *writer) rows(table string, rows []row.Row) error {
 	return nil
 }
 
-// Other stands for programs, units and operations beyond the limit of uses.
+// Other replaces programs, units and operations beyond the limit of uses.
 const Other = counting.OtherUnits
 
-// maxUses is the limit of uses in the file: any program can make as many as it likes. Those beyond it
-// count without what distinguishes them.
+// maxUses is the limit of uses in the file, because any program can cause any number of them. Uses
+// beyond the limit count together, without their distinguishing fields.
 const maxUses = 20_000
 
 // id returns the id of a use.
@@ -309,7 +309,7 @@ func (w *writer) id(u *row.Use) (int64, error) {
 	return id, err
 }
 
-// beyond returns the use for which one beyond the limit counts.
+// beyond returns the use that replaces a use beyond the limit.
 func beyond(u *row.Use) *row.Use {
 	all := row.Use{Executable: Other, Unit: Other, Source: u.Source, Operation: Other}
 	switch u.Operation {
@@ -319,7 +319,7 @@ func beyond(u *row.Use) *row.Use {
 	return &all
 }
 
-// coverage adds what could not be recorded.
+// coverage adds losses, missing entries and times without recording.
 func (w *writer) coverage(counts *counting.Counts) error {
 	var errs []error
 	for _, l := range counts.Lost {

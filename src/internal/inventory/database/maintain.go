@@ -15,9 +15,9 @@ const Hours = 35 * 24 * time.Hour
 
 const day = 24 * time.Hour
 
-// Maintain makes rows of hours that are older than Hours rows of days, and deletes all that is older
-// than retention; 0 keeps all. It checks the file first: an error of which IsDamage is true reports
-// that it is damaged. It does nothing within a day of the last time.
+// Maintain merges rows of hours that are older than Hours into rows of days, and deletes rows that are
+// older than retention; 0 keeps all. It first checks the file: IsDamage is true for the error if the
+// file is damaged. It does nothing within a day of the last maintenance.
 func (d *Database) Maintain(ctx context.Context, now time.Time, retention time.Duration) error {
 	var last int64
 	if err := d.db.QueryRowContext(ctx, "SELECT maintained FROM state").Scan(&last); err != nil {
@@ -53,14 +53,14 @@ func (d *Database) Maintain(ctx context.Context, now time.Time, retention time.D
 		errs = append(errs, w.exec("DELETE FROM uses WHERE id NOT IN (SELECT use FROM counts UNION SELECT use FROM incomplete)"))
 		return errors.Join(errs...)
 	})
-	d.ids = nil // some are deleted
+	d.ids = nil // some uses are deleted
 	if err != nil {
 		return fmt.Errorf("cannot maintain inventory %s: %w", d.path, err)
 	}
 	return nil
 }
 
-// damageError reports what a check of the file has found.
+// damageError reports damage found by a check of the file.
 type damageError struct{ problem string }
 
 func (e *damageError) Error() string { return "it is damaged: " + e.problem }

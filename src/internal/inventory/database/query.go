@@ -23,7 +23,7 @@ type Filter struct {
 	// matches a field if it has one of its values.
 	Fields map[string][]string
 	// Since and Until select rows with an operation at Since or later, and one before Until; zero
-	// means no bound. Of such a row all operations count.
+	// means no bound. All operations of such a row count.
 	Since, Until time.Time
 }
 
@@ -198,7 +198,7 @@ const (
 
 // Summarize returns the sums of the rows that match a filter, one for each combination of the given
 // fields, in their order; the other fields are empty. Besides fields, ByDay and ByWeek may be given.
-// Start and Length are those of the day or week, else zero. Errors: a *FilterError.
+// Start and Length are of the day or week, else zero. Errors: a *FilterError.
 func (d *Database) Summarize(ctx context.Context, by []string, f Filter) ([]row.Row, error) {
 	condition, parameters, err := f.condition()
 	if err != nil {
@@ -255,8 +255,8 @@ func (d *Database) Summarize(ctx context.Context, by []string, f Filter) ([]row.
 // weekStart is the Monday with which the week of a row begins: the epoch was a Thursday.
 const weekStart = "((r.start + 259200) / 604800 * 604800 - 259200)"
 
-// Observed returns the sums of the rows that match a filter, with the coverage that the database knows of
-// the filter's period. Errors: a *FilterError.
+// Observed returns the sums of the rows that match a filter, with the coverage of the filter's period as
+// far as the database knows it. Errors: a *FilterError.
 func (d *Database) Observed(ctx context.Context, f Filter) (*observed.Observed, error) {
 	if _, _, err := f.condition(); err != nil {
 		return nil, err
@@ -280,8 +280,8 @@ func (d *Database) Observed(ctx context.Context, f Filter) (*observed.Observed, 
 	return o, nil
 }
 
-// add sums the rows that match a filter. A year has some 200,000 of them. To sum them here takes less time than
-// to have SQLite sum them once by use and once by week.
+// add sums the rows that match a filter. A year has some 200,000 of them. Summing them here is faster than two
+// sums by SQLite, by use and by week.
 func add(ctx context.Context, tx *sql.Tx, f *Filter) (*observed.Sum, error) {
 	uses, err := readUses(ctx, tx)
 	if err != nil {
@@ -321,8 +321,8 @@ type adder struct {
 	week, end int64
 }
 
-// summed is the sum of a use, with the index of its part that weeks distinguish; -1 if it is no
-// handshake. out is set if the filter does not match it: then nothing is summed.
+// summed is the sum of a use, with the index of its part that weeks distinguish; -1 if it is not a
+// handshake. out is set if the filter does not match the use, which is then not summed.
 type summed struct {
 	tally
 
@@ -429,7 +429,7 @@ func bounds(ctx context.Context, tx *sql.Tx, since, until time.Time) (from, to t
 // maxMicro is later than all times.
 const maxMicro = 1<<63 - 1
 
-// cover reads what could not be recorded in a period.
+// cover reads losses, missing entries and times without recording in a period.
 func cover(ctx context.Context, tx *sql.Tx, c *coverage.Coverage, since, until time.Time) error {
 	from, to := int64(0), int64(maxMicro)
 	if !since.IsZero() {

@@ -13,8 +13,8 @@ import (
 // application is the application id of the file (PRAGMA application_id): "CRAU".
 const application = 0x43524155
 
-// steps returns the statements that make a schema of one version more each. The version is in PRAGMA
-// user_version. Steps are never changed: another schema is a further step.
+// steps returns the statements that upgrade the schema by one version each. The version is in PRAGMA
+// user_version. Steps are never changed: a change of the schema is a new step.
 func steps() []string {
 	return []string{stepRows(), stepCoverage, stepFirst}
 }
@@ -28,10 +28,10 @@ func columns() []string {
 	return names
 }
 
-// quoted returns a name for SQL: group is a word of the language.
+// quoted returns a name for SQL, in which group is a reserved word.
 func quoted(name string) string { return `"` + name + `"` }
 
-// stepRows makes the tables of rows.
+// stepRows creates the tables of rows.
 func stepRows() string {
 	const counts = `(
 	start INTEGER NOT NULL,
@@ -96,7 +96,7 @@ GROUP BY r.start, r.length, r.use;
 `
 }
 
-// stepCoverage makes the tables of what could not be recorded.
+// stepCoverage creates the tables of losses, missing entries and times without recording.
 const stepCoverage = `CREATE TABLE lost (
 	hour INTEGER NOT NULL,
 	reason TEXT NOT NULL,
@@ -116,7 +116,7 @@ CREATE TABLE down (
 ) STRICT, WITHOUT ROWID;
 `
 
-// stepFirst adds the number of the first entry of the log that was counted.
+// stepFirst adds the number of the first counted entry of the log.
 const stepFirst = "ALTER TABLE state ADD COLUMN first INTEGER NOT NULL DEFAULT 0"
 
 // upgrade brings the schema to the version of the steps, all in one transaction.
@@ -154,7 +154,7 @@ func transact(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
 		return err
 	}
 	if err := do(tx); err != nil {
-		_ = tx.Rollback() // the error of do counts
+		_ = tx.Rollback() // the error of do is returned
 		return err
 	}
 	return tx.Commit()

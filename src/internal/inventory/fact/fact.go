@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fact derives from a use what rules are about: how keys were established, whether that
-// resists quantum computers, which hash a signature has. Facts hold for everyone and at any time;
-// whether they are allowed is up to rules.
+// Package fact derives the subjects of rules from a use: how keys were established, whether that
+// resists quantum computers, which hash a signature has. Facts do not depend on time or policy; rules
+// decide whether they are allowed.
 package fact
 
 import (
@@ -12,16 +12,16 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// Fact is what is known of an attribute of a use.
+// Fact has the known values of an attribute of a use.
 type Fact struct {
-	// Values are the known values. A use may have several: own and peer's signature, or the ciphers
-	// of both directions.
+	// Values are the known values. A use may have several: its own and the peer's signature, or the
+	// ciphers of both directions.
 	Values []string
-	// Complete reports whether these are all: an incomplete fact has values that were not recorded.
+	// Complete reports whether Values has all values: some of an incomplete fact were not recorded.
 	Complete bool
 }
 
-// Facts are the facts of a use by attribute. An attribute that such a use cannot have is not there.
+// Facts are the facts of a use by attribute, without attributes that the use cannot have.
 type Facts map[Attribute]Fact
 
 // Attribute is the name of an attribute, as rules write it.
@@ -66,15 +66,15 @@ const (
 	DSABits          Attribute = "dsa_bits"
 	ECBits           Attribute = "ec_bits"
 
-	// Cipher is a cipher with key size and mode (AES-256-GCM), CipherAlgorithm the cipher alone,
-	// CipherBits its key size; MAC is the hash of a MAC, SuiteHash that of a TLS cipher suite.
+	// Cipher is a cipher with key size and mode (AES-256-GCM), CipherAlgorithm only the cipher,
+	// CipherBits its key size; MAC is the hash of a MAC, SuiteHash the hash of a TLS cipher suite.
 	Cipher          Attribute = "cipher"
 	CipherAlgorithm Attribute = "cipher_algorithm"
 	CipherBits      Attribute = "cipher_bits"
 	MAC             Attribute = "mac"
 	SuiteHash       Attribute = "suite_hash"
 
-	// Purpose is stated or missing: whether the administrator has stated what the program is for.
+	// Purpose is stated or missing: whether the administrator has stated the purpose of the program.
 	Purpose Attribute = "purpose"
 )
 
@@ -136,7 +136,7 @@ func (f Facts) none(attributes ...Attribute) {
 	}
 }
 
-// unknown sets attributes of which nothing is known.
+// unknown sets attributes without known values.
 func (f Facts) unknown(attributes ...Attribute) {
 	for _, a := range attributes {
 		f[a] = Fact{}
@@ -152,7 +152,7 @@ func (f Facts) add(a Attribute, value string) {
 	f[a] = fact
 }
 
-// complete sets whether the values of attributes are all.
+// complete sets Complete of attributes.
 func (f Facts) complete(complete bool, attributes ...Attribute) {
 	for _, a := range attributes {
 		fact := f[a]
@@ -170,8 +170,8 @@ func (f Facts) bits(a Attribute, bits int) {
 	f[a] = Fact{[]string{strconv.Itoa(bits)}, true}
 }
 
-// settle derives AuthenticationQuantum from Authentication: one vulnerable signature is enough to
-// be vulnerable.
+// settle derives AuthenticationQuantum from Authentication: a single vulnerable signature makes it
+// vulnerable.
 func (f Facts) settle() {
 	authentication := f[Authentication]
 	quantum := Fact{Complete: authentication.Complete}
@@ -218,7 +218,7 @@ type group struct {
 	kem           string
 }
 
-// groupOf returns what the IANA name of a TLS group stands for.
+// groupOf returns the group with an IANA name of TLS.
 func groupOf(name string) (g group, ok bool) {
 	lower := strings.ToLower(name)
 	if classical, size, found := strings.Cut(lower, "mlkem"); found {

@@ -19,7 +19,7 @@ func publicKey(f Facts, u *row.Use) {
 		f.none(SignaturePadding)
 		switch algorithm := signatureAlgorithm(u.Algorithm); {
 		case algorithm == "Ed25519" || algorithm == "Ed448" || isPostQuantumSignature(algorithm):
-			if u.Hash == "" { // it is part of the algorithm
+			if u.Hash == "" { // the hash is part of the algorithm
 				f.none(SignatureHash)
 			}
 		case algorithm == "RSA" || algorithm == "":
@@ -30,7 +30,7 @@ func publicKey(f Facts, u *row.Use) {
 	}
 }
 
-// establishment adds how an operation of its own establishes a key.
+// establishment adds how a standalone operation establishes a key.
 func establishment(f Facts, u *row.Use) {
 	f.unknown(Establishment, Quantum, KEM)
 	g, ok := groupOf(u.Algorithm)
@@ -53,8 +53,8 @@ func establishment(f Facts, u *row.Use) {
 	case u.Algorithm == "ECDH" || u.Algorithm == "EC" || ok:
 		f.one(Establishment, "ECDHE")
 	}
-	// A lone derivation may be the classical part of a hybrid: whether the established key resists
-	// quantum computers is not known from the operation; if it is part of a handshake, the handshake shows it.
+	// A derivation may be the classical part of a hybrid: it does not show whether the established key
+	// resists quantum computers. If it is part of a handshake, the handshake shows it.
 	if u.Operation == row.Derive {
 		f.unknown(Quantum, KEM)
 		if u.Within == row.TLSHandshake || u.Within == row.SSHHandshake {

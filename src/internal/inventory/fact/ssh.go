@@ -33,7 +33,7 @@ func ssh(f Facts, u *row.Use) {
 	sshCiphers(f, u)
 }
 
-// kexOf returns what the name of an SSH key exchange stands for
+// kexOf returns the group for the name of an SSH key exchange
 // (https://www.iana.org/assignments/ssh-parameters, and names of OpenSSH and others).
 func kexOf(name string) (g group, ok bool) {
 	name = strings.TrimPrefix(name, "gss-")
@@ -44,7 +44,7 @@ func kexOf(name string) (g group, ok bool) {
 		digits := strings.TrimPrefix(first, "mlkem")
 		end := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' })
 		if end <= 0 {
-			return group{}, false // not registered alone
+			return group{}, false // not registered without a classical part
 		}
 		return group{establishment: "hybrid", kem: "ML-KEM-" + digits[:end], bits: curveBits(digits[end:])}, true
 	case strings.HasPrefix(first, "sntrup"):
@@ -153,7 +153,7 @@ func sshAuthentication(f Facts, u *row.Use) {
 	f.settle()
 }
 
-// base returns the name of a key's algorithm without what certificates and security keys add.
+// base returns the name of a key's algorithm without affixes of certificates and security keys.
 func base(name string) string {
 	name, _, _ = strings.Cut(name, "@")
 	name = strings.TrimPrefix(name, "sk-")
@@ -161,7 +161,7 @@ func base(name string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(name, "-cert-v01"), "-cert-v00")
 }
 
-// sshKey takes the name of a signature algorithm of SSH apart.
+// sshKey parses the name of a signature algorithm of SSH.
 func sshKey(name string) scheme {
 	name = base(name)
 	switch name {
@@ -221,7 +221,7 @@ func sshCiphers(f Facts, u *row.Use) {
 	}
 }
 
-// sshCipher takes the name of a cipher of SSH apart.
+// sshCipher parses the name of a cipher of SSH.
 func sshCipher(name string) (algorithm string, bits int, mode string) {
 	name, _, _ = strings.Cut(name, "@")
 	first, mode, _ := strings.Cut(name, "-")

@@ -34,7 +34,7 @@ func tls(f Facts, u *row.Use) {
 	}
 }
 
-// tlsEstablishment adds how keys are established. Suites of TLS 1.3 leave it to the group.
+// tlsEstablishment adds how keys are established. With TLS 1.3, it depends on the group instead of the suite.
 func tlsEstablishment(f Facts, u *row.Use, s suite) {
 	f.one(Group, u.Group)
 	g, known := groupOf(u.Group)
@@ -78,8 +78,8 @@ func tlsEstablishment(f Facts, u *row.Use, s suite) {
 	}
 }
 
-// tlsAuthentication adds how the sides are authenticated: by the scheme of a signature, or else by the
-// certificate, or by what the suite demands.
+// tlsAuthentication adds how the sides are authenticated: by the scheme of a signature, else by the
+// certificate, else by the requirement of the suite.
 func tlsAuthentication(f Facts, u *row.Use, s suite) {
 	if u.Resumed == "yes" || s.unsigned() {
 		// The handshake does not need a client's signature, but may have one.
@@ -149,7 +149,7 @@ func tlsKeys(f Facts, u *row.Use, s suite) {
 	}
 }
 
-// suite is a cipher suite, taken apart. Empty text is unknown.
+// suite is a parsed cipher suite. Empty text means unknown.
 type suite struct {
 	establishment  string // empty also for suites of TLS 1.3
 	authentication string // RSA, DSA, EC, anon, PSK
@@ -169,7 +169,7 @@ func (s suite) unsigned() bool {
 	return false
 }
 
-// suiteOf takes the IANA name of a cipher suite apart.
+// suiteOf parses the IANA name of a cipher suite.
 func suiteOf(name string) (s suite) {
 	rest, ok := strings.CutPrefix(name, "TLS_")
 	if !ok {
@@ -183,7 +183,7 @@ func suiteOf(name string) (s suite) {
 	return s
 }
 
-// exchangeOf returns how a suite establishes keys and authenticates, by what is before WITH.
+// exchangeOf returns how a suite establishes keys and authenticates, by the part of its name before WITH.
 func exchangeOf(exchange string) (establishment, authentication string) {
 	switch exchange {
 	case "RSA":
@@ -286,7 +286,7 @@ func number(digits string) int {
 	return n
 }
 
-// hashOf returns the normalised name of a hash as names of suites and schemes write it.
+// hashOf returns the normalised name of a hash in the name of a suite or scheme.
 func hashOf(word string) string {
 	switch strings.ToLower(word) {
 	case "md5":
@@ -301,10 +301,10 @@ func hashOf(word string) string {
 	return ""
 }
 
-// scheme is a signature scheme, taken apart.
+// scheme is a parsed signature scheme.
 type scheme struct{ algorithm, hash, padding string }
 
-// schemeOf takes the IANA name of a signature scheme apart.
+// schemeOf parses the IANA name of a signature scheme.
 func schemeOf(name string) scheme {
 	words := strings.Split(name, "_")
 	if words[len(words)-1] == "legacy" {

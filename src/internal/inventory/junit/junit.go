@@ -12,7 +12,7 @@ import (
 // Suite is a group of cases.
 type Suite struct {
 	Name      string `xml:"name,attr"`
-	Tests     int    `xml:"tests,attr"`    // set by Write, as are Failures, Skipped and Timestamp
+	Tests     int    `xml:"tests,attr"`    // set by Write, like Failures, Skipped and Timestamp
 	Failures  int    `xml:"failures,attr"` // the numbers of cases
 	Skipped   int    `xml:"skipped,attr"`
 	Timestamp string `xml:"timestamp,attr"`

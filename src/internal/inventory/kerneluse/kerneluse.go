@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package kerneluse finds cryptography that the kernel of this machine uses itself, and that no source
-// of events sees. It reads sysfs only, so that a confined service can use it.
+// captures. It only reads sysfs, so that a confined service can use it.
 package kerneluse
 
 import (
@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Find returns the uses found in sysfs, a phrase each, in a constant order. What is not found may be in
-// use nevertheless: a kernel does not show all uses of what is built into it.
+// Find returns the uses found in sysfs, a phrase each, in a constant order. The list may be incomplete: a
+// kernel does not show all uses of its built-in code.
 func Find(sys fs.FS) (uses []string) {
 	if n := volumes(sys); n > 0 {
 		uses = append(uses, "disk encryption ("+counted(n, "volume")+")")

@@ -16,13 +16,13 @@ type document struct {
 	Observed *Observed `json:"observed"`
 }
 
-// formatVersion changes with every change of the form that older programs would misread.
+// formatVersion changes if older programs would misread the format.
 const formatVersion = 1
 
 // ErrFormat is the error for a document that this version cannot read.
 var ErrFormat = errors.New("not a document of what was observed")
 
-// Write writes what was observed as JSON.
+// Write writes observations as JSON.
 func Write(w io.Writer, o *Observed) error {
 	if err := json.NewEncoder(w).Encode(document{formatVersion, o}); err != nil {
 		return fmt.Errorf("cannot write what was observed: %w", err)
@@ -30,8 +30,7 @@ func Write(w io.Writer, o *Observed) error {
 	return nil
 }
 
-// Read reads what Write has written. The error is ErrFormat if it is something else, or of another
-// version.
+// Read reads the output of Write. The error is ErrFormat for anything else, and for another version.
 func Read(r io.Reader) (*Observed, error) {
 	var d document
 	if err := json.NewDecoder(r).Decode(&d); err != nil {

@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// Sum adds rows up to what was observed in a period. It is for use by one goroutine.
+// Sum adds up rows to the observations of a period. It is for use by one goroutine.
 type Sum struct {
 	uses  map[row.Use]*row.Row
 	weeks map[weekly]*row.Row
@@ -63,7 +63,7 @@ func WeekUse(u *row.Use) row.Use {
 	return row.Use{Operation: u.Operation, Parameters: row.Parameters{Version: u.Version, Suite: u.Suite, Group: u.Group, Kex: u.Kex}}
 }
 
-// Join adds the counts of a row to those of another one.
+// Join adds the counts of a row to another row.
 func Join(to, r *row.Row) {
 	to.Count += r.Count
 	to.Failures += r.Failures
@@ -83,8 +83,8 @@ func Week(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day()-days, 0, 0, 0, 0, time.UTC)
 }
 
-// Observed returns the sums of a period. Its coverage has what rows show: programs, and libraries
-// with operations. The rows are not used further.
+// Observed returns the sums of a period. Its coverage only has the programs, and the libraries with
+// operations. The rows are not used further.
 func (s *Sum) Observed(from, to time.Time) *Observed {
 	o := &Observed{Coverage: coverage.Coverage{From: from, To: to}}
 	for _, r := range s.uses {
@@ -104,7 +104,7 @@ func (s *Sum) Observed(from, to time.Time) *Observed {
 // socketSource is the source of handshakes that no library reported.
 const socketSource = "wire"
 
-// programs returns what is known of each program.
+// programs returns the coverage of each program.
 func programs(uses []row.Row) []coverage.Program {
 	type name struct{ executable, unit string }
 	all := map[name]*coverage.Program{}

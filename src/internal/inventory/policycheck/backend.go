@@ -9,7 +9,7 @@ import (
 )
 
 // backEnd is a library or program that takes its defaults from the policy, by the scopes that apply
-// to it. One with a general scope stands for an implementation that is not known.
+// to it. A back end with a general scope represents an unknown implementation.
 type backEnd struct {
 	name   string
 	scopes []string
@@ -47,8 +47,8 @@ func sshBackEnds() []backEnd {
 	}
 }
 
-// backEndsOf returns the back ends that may have done what was recorded: one or, where releases
-// differ, several of its library; all of the protocol if the library is none of them.
+// backEndsOf returns the back ends that may have performed an operation: one or, where releases
+// differ, several of its library; all of the protocol if the library is not a known one.
 func backEndsOf(use *row.Use) []backEnd {
 	all, name := tlsBackEnds(), ""
 	switch {
@@ -62,7 +62,7 @@ func backEndsOf(use *row.Use) []backEnd {
 		if b.name == name {
 			named = append(named, b)
 		}
-		if b.name != javaTLS || use.Executable == "" { // else it would be the program java
+		if b.name != javaTLS || use.Executable == "" { // otherwise the program would be java
 			possible = append(possible, b)
 		}
 	}

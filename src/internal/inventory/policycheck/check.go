@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policycheck compares what was observed with a policy of crypto-policies: which programs
-// would have to negotiate differently, and for which that cannot be decided.
+// Package policycheck compares observations with a policy of crypto-policies: which programs would
+// have to negotiate differently, and for which programs that is undecidable.
 package policycheck
 
 import (
@@ -19,18 +19,18 @@ import (
 
 // Report is the result of a check.
 type Report struct {
-	// Policy is the name of the policy, Files those it was read from.
+	// Policy is the name of the policy, Files are its files.
 	Policy   string   `json:"policy"`
 	Files    []string `json:"files"`
 	Warnings []string `json:"warnings,omitempty"`
-	// Coverage is how complete the observation is.
+	// Coverage describes how complete the observations are.
 	Coverage coverage.Coverage `json:"coverage"`
 	Totals   Counts            `json:"totals"`
-	// Programs are those with denied operations first, then those with undecidable ones, each by name.
+	// Programs has programs with denied operations first, then with undecidable ones, each by name.
 	Programs []Program `json:"programs"`
 }
 
-// Counts are numbers of operations that succeeded: what failed agreed on nothing.
+// Counts are numbers of operations that succeeded: failed ones agreed on nothing.
 type Counts struct {
 	Allowed     uint64 `json:"allowed"`
 	Denied      uint64 `json:"denied"`
@@ -70,15 +70,15 @@ type Program struct {
 	Unit       string  `json:"unit,omitempty"`
 	Verdict    Verdict `json:"verdict"`
 	Counts
-	// LastSeen is the time of the last operation, LastDenied that of the last one that the policy
-	// denies, nil if there is none.
+	// LastSeen is the time of the last operation, LastDenied the time of the last denied one, nil if
+	// there is none.
 	LastSeen   time.Time  `json:"last_seen"`
 	LastDenied *time.Time `json:"last_denied,omitempty"`
-	// Uses are the uses that are denied, then those that are undecidable.
+	// Uses are the denied uses, then the undecidable ones.
 	Uses []Use `json:"uses,omitempty"`
 }
 
-// Use is a use that a policy denies, or that cannot be decided.
+// Use is a use that a policy denies, or that is undecidable.
 type Use struct {
 	Verdict   Verdict `json:"verdict"`
 	Operation string  `json:"operation"`
@@ -86,14 +86,14 @@ type Use struct {
 	Role      string  `json:"role,omitempty"`
 	Library   string  `json:"library,omitempty"`
 	Source    string  `json:"source,omitempty"`
-	// Parameters are what was used, as readable text.
+	// Parameters are the parameters of the use, as readable text.
 	Parameters string    `json:"parameters"`
 	Operations uint64    `json:"operations"`
 	FirstSeen  time.Time `json:"first_seen"`
 	LastSeen   time.Time `json:"last_seen"`
 	Findings   []Finding `json:"findings"`
-	// AlsoAllowed is the number of operations of the same kind and role that the program did with
-	// parameters that the policy allows.
+	// AlsoAllowed is the number of the program's operations of the same kind and role whose parameters
+	// the policy allows.
 	AlsoAllowed uint64 `json:"also_allowed"`
 }
 
@@ -103,7 +103,7 @@ type checker struct {
 	scoped map[string]*cryptopolicy.Scoped // by scopes
 }
 
-// Check compares a policy with what was observed.
+// Check compares a policy with observations.
 func Check(policy *cryptopolicy.Policy, o *observed.Observed) *Report {
 	c := checker{policy, map[string]*cryptopolicy.Scoped{}}
 	r := &Report{Policy: policy.Name, Files: policy.Files, Coverage: o.Coverage, Programs: []Program{}}
@@ -175,7 +175,7 @@ func (p *Program) add(u *row.Row, operations uint64, result Result) {
 	})
 }
 
-// judge returns the verdict on a use. If its back end is not known, it is that of all of them.
+// judge returns the verdict on a use, by its back end or, if that is unknown, by all of them.
 func (c *checker) judge(use *row.Use) Result {
 	backEnds := backEndsOf(use)
 	results := make([]Result, len(backEnds))
@@ -204,8 +204,7 @@ func (c *checker) judgeAs(use *row.Use, b backEnd) Result {
 	return j.result()
 }
 
-// merge returns the result on which all back ends agree, that of the first one. If they do not agree,
-// nothing can be decided.
+// merge returns the first result if all back ends agree. If they do not, the use is undecidable.
 func merge(results []Result, backEnds []backEnd) Result {
 	first := results[0]
 	var differing []string

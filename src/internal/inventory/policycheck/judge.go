@@ -9,11 +9,11 @@ import (
 	"crypto-auditing/src/internal/inventory/cryptopolicy"
 )
 
-// Verdict is what a policy means for an operation.
+// Verdict is the effect of a policy on an operation.
 type Verdict string
 
-// Verdicts. An operation that a policy denies would have to be negotiated otherwise, or fail: policies
-// set defaults, and a peer might have agreed to something else. Policies do not cover all operations:
+// Verdicts. A denied operation would have to be negotiated differently, or fail: policies set defaults,
+// and a peer might have agreed to other parameters. Policies do not cover all operations:
 // most public-key operations outside of handshakes are not covered.
 const (
 	Allowed     Verdict = "allowed"
@@ -22,12 +22,12 @@ const (
 	NotCovered  Verdict = "not_covered"
 )
 
-// Finding is a property of the policy that denies an operation, or for which that cannot be decided.
+// Finding is a property of the policy that denies an operation, or makes it undecidable.
 type Finding struct {
 	Property string `json:"property"`
-	// Value is what was used: in the name of policies, else as it was recorded; empty if it was not.
+	// Value is the used value: by its name in policies, else as recorded; empty if it was not recorded.
 	Value string `json:"value,omitempty"`
-	// Scope is the back end for which the policy was evaluated; tls or ssh if that is not known.
+	// Scope is the back end for which the policy was evaluated; tls or ssh if it is unknown.
 	Scope  string `json:"scope"`
 	Reason string `json:"reason"`
 	// Directive is the left side of the directive that decides, with its place; empty if there is none.
@@ -80,16 +80,16 @@ func (j *judge) undecidable(property, value, reason string) {
 	j.doubts = append(j.doubts, j.finding(property, value, reason))
 }
 
-// missing adds that a value was not recorded.
+// missing adds a finding about a value that was not recorded.
 func (j *judge) missing(property, what string) {
 	f := j.finding(property, "", what+" was not recorded")
-	if j.scoped.List(property) != nil { // whether a directive denies it is not known
+	if j.scoped.List(property) != nil { // it is unknown whether a directive denies the value
 		f.Directive, f.File, f.Line = "", "", 0
 	}
 	j.doubts = append(j.doubts, f)
 }
 
-// leavesOut adds that a back end does not enable what the policy lists.
+// leavesOut adds a finding about a value that the policy lists but the back end does not enable.
 func (j *judge) leavesOut(property, value string) {
 	j.undecidable(property, value, fmt.Sprintf("crypto-policies leaves it out of the configuration of %s, even if the policy lists it", j.backEnd.name))
 }
@@ -110,7 +110,7 @@ func (j *judge) signs(name string) bool {
 	if j.scoped.Allows(cryptopolicy.Sign, name) {
 		return true
 	}
-	// Older releases have one name for both kinds of RSA keys.
+	// Older releases use one name for both kinds of RSA keys.
 	if hash, ok := strings.CutPrefix(name, "RSA-PSS-RSAE-"); ok && !j.policy.Names(cryptopolicy.Sign, "RSA-PSS-RSAE-") {
 		return j.scoped.Allows(cryptopolicy.Sign, "RSA-PSS-"+hash)
 	}

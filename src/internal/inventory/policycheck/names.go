@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Names of policies for registered names. An empty result means that policies have no name for it.
+// Names of policies for registered names; empty if policies have no name for them.
 
 // protocolName returns the name of a version such as "TLS 1.2".
 func protocolName(version string) string {
@@ -44,7 +44,7 @@ func ffdheBits(group string) int {
 	return bits
 }
 
-// hybrid reports whether the name of a group is one with key encapsulation.
+// hybrid reports whether a group name is of a hybrid with key encapsulation.
 func hybrid(name string) bool { return strings.Contains(name, "MLKEM") }
 
 // schemeName returns the name of a signature scheme of TLS.
@@ -100,7 +100,7 @@ func hashName(hash string) string {
 	return ""
 }
 
-// suite is a cipher suite of TLS in names of policies.
+// suite is a cipher suite of TLS with the names of policies.
 type suite struct {
 	keyExchange string // empty also for TLS 1.3, where the suite does not have it
 	cipher, mac string
@@ -109,7 +109,7 @@ type suite struct {
 	rsa         bool   // the server's key is one for RSA; false for TLS 1.3
 }
 
-// parseSuite splits the IANA name of a suite. It reports false for what is not such a name.
+// parseSuite parses the IANA name of a suite; ok is false for other names.
 func parseSuite(name string) (s suite, ok bool) {
 	rest, ok := strings.CutPrefix(name, "TLS_")
 	if !ok {

@@ -7,9 +7,9 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// publicKey judges a signature. Key exchanges are judged by their handshakes; encryption and the
-// generation of keys are not covered by policies, nor is what OpenSSL and Java do outside of
-// handshakes, except signatures with SHA-1 of OpenSSL.
+// publicKey judges a signature. Key exchanges are judged by their handshakes. Policies cover neither
+// encryption nor the generation of keys, nor operations of OpenSSL and Java outside of handshakes,
+// except OpenSSL's signatures with SHA-1.
 func (j *judge) publicKey(use *row.Use) {
 	if use.Operation != row.Sign && use.Operation != row.Verify {
 		j.notCovered = true
@@ -27,7 +27,7 @@ func (j *judge) publicKey(use *row.Use) {
 		j.signature(use)
 		return
 	}
-	if j.backEnd.name != openSSHClient || use.Operation == row.Sign { // else with a host key, see sshHostKey
+	if j.backEnd.name != openSSHClient || use.Operation == row.Sign { // a verification is by a host key, see sshHostKey
 		j.signature(use)
 	}
 	j.key(use)
@@ -72,8 +72,8 @@ func (j *judge) signature(use *row.Use) {
 	}
 }
 
-// signatureNames returns the names that policies may have for a signature. If there are none,
-// complete reports whether all of the signature is known.
+// signatureNames returns the names that policies may use for a signature. If there are none,
+// complete reports whether all properties of the signature are known.
 func signatureNames(use *row.Use) (names []string, complete bool) {
 	fixed := map[string]string{
 		"Ed25519": "EDDSA-ED25519", "Ed448": "EDDSA-ED448",

@@ -9,11 +9,11 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// sshExchange is what a key exchange of SSH needs of a policy. Without a group the policy must allow
-// arbitrary ones.
+// sshExchange has the values that a policy must allow for a key exchange of SSH. Without a group, the
+// policy must allow arbitrary groups.
 type sshExchange struct{ exchange, group, hash string }
 
-// sshExchanges returns what the key exchanges need for which crypto-policies configures SSH.
+// sshExchanges returns the required values of the key exchanges that crypto-policies configures for SSH.
 func sshExchanges() map[string]sshExchange {
 	return map[string]sshExchange{
 		"ecdh-sha2-nistp256":                   {"ECDHE", "SECP256R1", "SHA2-256"},
@@ -41,7 +41,7 @@ func sshExchanges() map[string]sshExchange {
 	}
 }
 
-// sshKex returns what a key exchange needs, by its name in SSH.
+// sshKex returns the required values of a key exchange, by its name in SSH.
 func sshKex(kex string) (sshExchange, bool) {
 	kex, _, _ = strings.Cut(kex, "@") // curve25519-sha256@libssh.org, sntrup761x25519-sha512@openssh.com
 	if strings.HasPrefix(kex, "gss-") {

@@ -57,8 +57,8 @@ func (j *judge) protocol(version string) {
 	}
 }
 
-// between reports whether a version that the policy does not list is enabled nevertheless: the
-// configuration of OpenSSL has only an oldest and a newest version, that of NSS only an oldest one.
+// between reports whether a version that the policy does not list is enabled nevertheless:
+// OpenSSL's configuration has only an oldest and a newest version, NSS's only an oldest one.
 func (j *judge) between(name string) bool {
 	family := []string{"SSL2.0", "SSL3.0", "TLS1.0", "TLS1.1", "TLS1.2", "TLS1.3"}
 	if strings.HasPrefix(name, "DTLS") {
@@ -70,7 +70,7 @@ func (j *judge) between(name string) bool {
 	return older && (j.backEnd.name == nss || newer && j.backEnd.name == openSSL)
 }
 
-// omitted adds what configurations leave out although the policy lists it.
+// omitted adds findings about values that the policy lists but configurations leave out.
 func (j *judge) omitted(s *suite) {
 	switch j.backEnd.name {
 	case openSSL:
@@ -135,7 +135,7 @@ func (j *judge) olderExchange(s *suite, use *row.Use) {
 		case j.scoped.Integer(cryptopolicy.ArbitraryDHGroups) != 0:
 		case use.Group != "":
 			j.requires(cryptopolicy.Group, groupName(use.Group), use.Group)
-		case use.GroupBits != 0: // one without a name
+		case use.GroupBits != 0: // a group without a name
 			j.deny(cryptopolicy.ArbitraryDHGroups, "0", "the policy allows no group but those it lists")
 		default:
 			j.missing(cryptopolicy.Group, "the group")
@@ -197,13 +197,13 @@ func (j *judge) key(use *row.Use) {
 	case "DSA":
 		j.size(cryptopolicy.MinDSASize, use.Bits, "the size of the key")
 	case "EC", "ECDSA":
-		if j.backEnd.name == javaTLS { // no other back end looks at it
+		if j.backEnd.name == javaTLS { // no other back end checks the size
 			j.size(cryptopolicy.MinECSize, curveBits(use), "the size of the key")
 		}
 	}
 }
 
-// curveBits returns the size of a key on an elliptic curve, 0 if it is not known.
+// curveBits returns the size of a key on an elliptic curve, 0 if it is unknown.
 func curveBits(use *row.Use) int {
 	if use.Bits != 0 {
 		return use.Bits

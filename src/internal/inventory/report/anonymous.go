@@ -16,9 +16,9 @@ import (
 // allPrograms is the name of all programs together.
 const allPrograms = "(all programs)"
 
-// anonymous returns what may leave the machine of what was observed: uses without unit and library, with times
-// to the hour, and without the executable unless it is asked for. Counts are those of all programs then.
-// What coverage has on single programs, libraries and the log is left out.
+// anonymous returns observations that may be shared: uses without unit and library, with times to the hour.
+// Unless executables is set, uses have no executable, and count the operations of all programs. The coverage
+// has no details about programs, libraries and the log.
 func anonymous(o *observed.Observed, executables bool) *observed.Observed {
 	c := o.Coverage
 	all := &observed.Observed{
@@ -84,7 +84,7 @@ func anonymousPrograms(programs []coverage.Program, executables bool) []coverage
 }
 
 // impersonal returns a set of rules without the administrator's statements about programs, and without rules
-// about that.
+// about these.
 func impersonal(s *rules.Set) *rules.Set {
 	return &rules.Set{
 		Rules:    slices.DeleteFunc(slices.Clone(s.Rules), func(r *rules.Rule) bool { return r.Axis == rules.Inventory }),

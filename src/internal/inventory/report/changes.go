@@ -15,20 +15,20 @@ import (
 
 // Changes are the changes since a baseline.
 type Changes struct {
-	// Since is the end of the baseline: what began later is new.
+	// Since is the end of the baseline: later findings and uses are new.
 	Since time.Time `json:"since"`
-	// Gaps are reasons why what was not seen since may still be in use. Without any, it has stopped.
+	// Gaps are reasons why uses that were not seen since may continue. Without gaps, they have stopped.
 	Gaps []string `json:"gaps,omitempty"`
 	// Findings and Uses are the changes, new ones first.
 	Findings []Change `json:"findings"`
 	Uses     []Change `json:"uses"`
 }
 
-// State is what has become of a finding or a use since the baseline.
+// State is the change of a finding or a use since the baseline.
 type State string
 
-// States. NotSeen means that it was not seen since, but that it may not have been recorded: only
-// Stopped is a confirmation.
+// States. NotSeen means that it was not seen since, but may not have been recorded: only Stopped is
+// a confirmation.
 const (
 	New     State = "new"
 	Stopped State = "stopped"
@@ -36,7 +36,7 @@ const (
 	Still   State = "still"
 )
 
-// Change is a finding or a use, and what has become of it.
+// Change is a finding or a use with its change.
 type Change struct {
 	State      State     `json:"state"`
 	Rule       string    `json:"rule,omitempty"` // of findings
@@ -44,23 +44,23 @@ type Change struct {
 	Unit       string    `json:"unit,omitempty"`
 	Operation  string    `json:"operation,omitempty"`  // of uses
 	Parameters string    `json:"parameters,omitempty"` // of uses
-	Operations uint64    `json:"operations"`           // those of the newer report, or else of the baseline
+	Operations uint64    `json:"operations"`           // of the newer report, or else of the baseline
 	Last       time.Time `json:"last"`
 	// Open reports whether a finding is in force, and not accepted.
 	Open bool `json:"open,omitempty"`
-	// Why is the reason of NotSeen, unless it is one for all.
+	// Why is the reason of NotSeen, unless it applies to all changes.
 	Why string `json:"why,omitempty"`
 }
 
 // Label returns the name of the program with its unit.
 func (c *Change) Label() string { return label(c.Executable, c.Unit) }
 
-// BaselineError is a baseline that cannot be compared with.
+// BaselineError reports an unusable baseline.
 type BaselineError struct{ Problem string }
 
 func (e *BaselineError) Error() string { return e.Problem }
 
-// ReadBaseline reads a report in JSON. A file that is no such report is a *BaselineError.
+// ReadBaseline reads a report in JSON. The error for another file is a *BaselineError.
 func ReadBaseline(r io.Reader) (*Report, error) {
 	const most = 1 << 30
 	data, err := io.ReadAll(io.LimitReader(r, most))
@@ -82,7 +82,7 @@ func ReadBaseline(r io.Reader) (*Report, error) {
 	return &b, nil
 }
 
-// End returns the time up to which the report has what was recorded.
+// End returns the end of the recorded time in the report.
 func (r *Report) End() time.Time {
 	if !r.To.IsZero() && r.To.Before(r.Created) {
 		return r.To
@@ -104,7 +104,7 @@ func (r *Report) Compare(baseline *Report) {
 
 func order(s State) int { return slices.Index([]State{New, Still, NotSeen, Stopped}, s) }
 
-// gapsSince returns the reasons why the report does not know everything since a time.
+// gapsSince returns the reasons why the report may be incomplete since a time.
 func (r *Report) gapsSince(since time.Time) (gaps []string) {
 	if r.Coverage.Empty() || !r.To.After(since) {
 		return []string{"Nothing was recorded since."}
@@ -112,7 +112,7 @@ func (r *Report) gapsSince(since time.Time) (gaps []string) {
 	if r.From.After(since) {
 		gaps = append(gaps, fmt.Sprintf("The report begins after the baseline ends, at %s UTC.", r.From.Format(TimeLayout)))
 	}
-	// Times without recording before the baseline ended are none since.
+	// Times without recording before the end of the baseline do not count.
 	later := r.Coverage.Coverage
 	later.Down = slices.DeleteFunc(slices.Clone(later.Down), func(s coverage.Span) bool { return !s.To.After(since) })
 	return append(gaps, Completeness(&later).Gaps...)
@@ -157,7 +157,7 @@ func (c *Changes) findings(before, now *Report) {
 	for i := range before.Findings {
 		f := &before.Findings[i]
 		if now.Rule(f.Rule).Text == "" {
-			continue // the newer report does not have the rule
+			continue // the newer report lacks the rule
 		}
 		for j := range f.Programs {
 			p := &f.Programs[j]
@@ -173,7 +173,7 @@ func (c *Changes) findings(before, now *Report) {
 	}
 }
 
-// absent returns what it means that uses of a program were not seen since: they have stopped only if they
+// absent returns the state of uses of a program that were not seen since: they have stopped only if they
 // would have been recorded.
 func (c *Changes) absent(before, now *Report, executable, unit string, about func(*Use) bool) (State, string) {
 	if len(c.Gaps) > 0 {
@@ -211,7 +211,7 @@ func (u *Use) change(s State) Change {
 	}
 }
 
-// uses compares uses. Those that continue are not a change.
+// uses compares uses. Continuing uses are not a change.
 func (c *Changes) uses(before, now *Report) {
 	known, since := make(map[useKey]bool), make(map[useKey]bool)
 	for i := range before.Uses {
@@ -251,7 +251,7 @@ var (
 	errNotSeen = errors.New("not seen since the baseline, but it may not have been recorded")
 )
 
-// Confirm returns an error unless uses that break a rule have stopped since the baseline, or there were none.
+// Confirm returns an error unless all uses that break a rule have stopped since the baseline.
 func (r *Report) Confirm(rule string) error {
 	if r.Rule(rule).Text == "" {
 		return fmt.Errorf("rule %s is not in the report: select its profile", rule)

@@ -17,10 +17,10 @@ import (
 // TimeLayout is the layout of times in sentences, as in other output of crauctl.
 const TimeLayout = "2006-01-02 15:04"
 
-// mostNames is how many programs a sentence lists.
+// mostNames bounds the programs that a sentence lists.
 const mostNames = 8
 
-// Completeness adds sentences about what is missing.
+// Completeness adds sentences about gaps in the coverage.
 func Completeness(c *coverage.Coverage) Coverage {
 	all := Coverage{Coverage: *c, Gaps: []string{}}
 	if c.Empty() {
@@ -95,7 +95,7 @@ func losses(lost map[string]uint64) (total uint64, reasons string) {
 	return total, strings.Join(list, ", ")
 }
 
-// Handshakes sums what is known of the handshakes of all programs.
+// Handshakes sums the handshakes of all programs, and those with known values.
 func (c *Coverage) Handshakes() (all, keyExchange, authentication uint64) {
 	for i := range c.Programs {
 		p := &c.Programs[i]
@@ -141,7 +141,7 @@ func (c *Coverage) Lines() []string {
 	return append(lines, c.Unseen...)
 }
 
-// socketOnly returns the programs with handshakes that only a socket showed, those with most first.
+// socketOnly returns the programs with handshakes captured only at a socket, in descending order of their number.
 func (c *Coverage) socketOnly() (names []string) {
 	handshakes := map[string]uint64{}
 	for i := range c.Programs {
@@ -162,7 +162,7 @@ func share(part, whole uint64) string {
 	return fmt.Sprintf("%s (%s)", Grouped(part), Percent(part, whole))
 }
 
-// Words splits a text at blanks, where it may be broken into lines: not within a percentage.
+// Words splits a text at the blanks where lines may be broken: not within a percentage.
 func Words(text string) []string {
 	words := strings.Fields(text)
 	for i := len(words) - 1; i > 0; i-- {

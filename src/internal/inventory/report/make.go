@@ -16,22 +16,22 @@ import (
 
 // Options are the options of a report.
 type Options struct {
-	// Rules are those of Profiles.
+	// Rules are the rules of Profiles.
 	Rules    *rules.Set
 	Profiles []string
-	// Now decides which rules are in force, and becomes the time of the report.
+	// Now determines which rules are in force, and is the time of the report.
 	Now time.Time
 	// Tool is the program with its version.
 	Tool string
 	// Policy is the crypto-policy in force, empty if it is unknown.
 	Policy string
-	// Anonymous makes a report that may leave the machine: without units, libraries, what the
-	// administrator states about programs, and the place in the log; with times to the hour. Executables are
-	// left out, too, unless Executables is set.
+	// Anonymous makes a report that may be shared: without units, libraries, the administrator's
+	// statements about programs, and the position in the log; with times to the hour; and without
+	// executables unless Executables is set.
 	Anonymous, Executables bool
 }
 
-// Make makes the report of what was observed.
+// Make makes a report of observations.
 func Make(o *observed.Observed, options Options) *Report {
 	if options.Anonymous {
 		o, options.Rules, options.Now = anonymous(o, options.Executables), impersonal(options.Rules), hour(options.Now)
@@ -68,26 +68,26 @@ type maker struct {
 	report   *Report
 	programs map[program]*Program
 	findings map[string]*finding
-	// decided has what was decided of uses, without program, library and source.
+	// decided caches decisions about uses, without program, library and source.
 	decided  map[row.Use]decision
 	accepted map[rules.Exception]uint64
 }
 
-// finding is a Finding while it is collected.
+// finding is a Finding under construction.
 type finding struct {
 	broken      map[program]*Broken
 	undecidable map[program]bool
 	operations  uint64
 }
 
-// decision is what rules and facts have to say of a use.
+// decision is the result of rules and facts for a use.
 type decision struct {
 	facts               fact.Facts
 	breaks, undecidable []string
 	axes                []axisOutcome // in the order of rules.Axes
 }
 
-// axisOutcome is how a use stands on an axis.
+// axisOutcome is the result for a use on an axis.
 type axisOutcome int
 
 const (
@@ -97,7 +97,7 @@ const (
 	bad
 )
 
-// decide decides of a use. The programs are not part of it, except for their purposes.
+// decide returns the decision about a use. It depends on the program only by its purpose.
 func (m *maker) decide(u *row.Use) decision {
 	key := row.Use{Operation: u.Operation, Within: u.Within, Role: u.Role, Parameters: u.Parameters}
 	purpose := m.options.Rules.Purpose(u.Executable, u.Unit)
@@ -146,7 +146,7 @@ func join(a axisOutcome, o rules.Outcome) axisOutcome {
 	return a
 }
 
-// withFact joins the outcome of rules with what is known without any: whether keys and signatures resist
+// withFact joins the outcome of rules with a fact that needs no rules: whether keys and signatures resist
 // quantum computers. Rules can only make the result worse.
 func withFact(axis rules.Axis, o axisOutcome, facts fact.Facts) axisOutcome {
 	attribute := quantumOf(axis)
@@ -175,7 +175,7 @@ func quantumOf(axis rules.Axis) fact.Attribute {
 	return ""
 }
 
-// quantumText returns how a use stands against quantum computers, empty if that is not a question of it.
+// quantumText returns whether a use resists quantum computers, empty if this does not apply.
 func quantumText(facts fact.Facts, attribute fact.Attribute) string {
 	f, ok := facts[attribute]
 	switch {
@@ -212,7 +212,7 @@ func (m *maker) use(r *row.Row) {
 	p.Operations += r.Count
 	p.Failures += r.Failures
 	p.First, p.Last = earlier(p.First, r.First.UTC()), later(p.Last, r.Last.UTC())
-	// What failed was not used.
+	// Failed operations do not count as use.
 	succeeded := r.Count - min(r.Failures, r.Count)
 	if succeeded == 0 {
 		return
@@ -260,7 +260,7 @@ func (f *finding) breaks(key program, r *row.Row, operations uint64, parameters 
 	}
 }
 
-// finish sorts what was collected and gives the verdicts.
+// finish sorts the collected values and determines the verdicts.
 func (m *maker) finish() {
 	r := m.report
 	for _, p := range m.programs {

@@ -41,8 +41,8 @@ func parameters(p *row.Parameters) map[string]string {
 // Describe returns the recorded parameters in a line.
 func Describe(p *row.Parameters) string { return parametersText(parameters(p)) }
 
-// parametersText returns parameters in a line, in which names stand only where the value alone would not
-// be understood.
+// parametersText returns parameters in a line, with names only for values that would be unclear without
+// them.
 func parametersText(all map[string]string) string {
 	words := make([]string, 0, len(all))
 	for _, name := range ParameterNames() {

@@ -11,8 +11,8 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// Printable returns what was observed with names that can be written anywhere: programs choose some of them,
-// and could control a terminal.
+// Printable returns observations with names that are safe to print: programs choose some of them, and could
+// control a terminal.
 func Printable(o *observed.Observed) *observed.Observed {
 	all := *o
 	all.Uses = slices.Clone(o.Uses)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package report answers which cryptography the programs of a machine use, whether it resists quantum
-// computers, which rules it breaks, and how complete that knowledge is. A report is a pure function of
-// what was observed and of rules.
+// Package report reports which cryptography the programs of a machine use, whether it resists quantum
+// computers, which rules it breaks, and how complete the observations are. A report is a pure function
+// of observations and rules.
 package report
 
 import (
@@ -18,7 +18,7 @@ import (
 // Schema is the version of the JSON form, which docs/report.schema.json describes.
 const Schema = 1
 
-// Report is what the forms show. Times are in UTC.
+// Report is the content of all forms. Times are in UTC.
 type Report struct {
 	Schema int `json:"schema"`
 	// Tool is the program and the version that made the report, at Created.
@@ -27,7 +27,7 @@ type Report struct {
 	// From and To are the period, zero where nothing was recorded.
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
-	// Profiles are those that picked the rules.
+	// Profiles are the profiles that picked the rules.
 	Profiles []string `json:"profiles"`
 	// Anonymous reports whether programs, units and exact times were removed.
 	Anonymous bool `json:"anonymous,omitempty"`
@@ -41,17 +41,17 @@ type Report struct {
 	Exceptions []Exception `json:"exceptions,omitempty"`
 	// Policy is the crypto-policy in force, empty if there is none or it is unknown.
 	Policy string `json:"policy,omitempty"`
-	// Changes are those since a baseline, nil without one.
+	// Changes are the changes since a baseline, nil without one.
 	Changes *Changes `json:"changes,omitempty"`
 	Rules   []Rule   `json:"rules"`
 }
 
-// Coverage is how complete the report is.
+// Coverage describes how complete the report is.
 type Coverage struct {
 	coverage.Coverage
 
-	// Gaps are sentences about what is missing. Recording had no gap if Gapless: nothing was lost,
-	// missing or down; Unseen is no such gap.
+	// Gaps are sentences about gaps in the coverage. Gapless is set if no event was lost, no entry is
+	// missing, and recording was never down, regardless of Unseen.
 	Gaps    []string `json:"gaps"`
 	Gapless bool     `json:"gapless"`
 }
@@ -59,8 +59,8 @@ type Coverage struct {
 // Verdict is a verdict on an axis.
 type Verdict string
 
-// Verdicts. NotReady means that operations that are not were seen, and none that is; Unknown that no
-// operation was seen that is not, but not enough is known of all. Unknown is never a no, and never a yes.
+// Verdicts. NotReady means that some operations are not ready, and none is known to be. Unknown means that
+// none is known to be not ready, but some lack values. Unknown is neither a no nor a yes.
 const (
 	Ready    Verdict = "ready"
 	Partly   Verdict = "partly"
@@ -88,25 +88,25 @@ type Program struct {
 	Last       time.Time `json:"last"`
 	// Verdicts has one for each axis, in the order of rules.Axes.
 	Verdicts []AxisVerdict `json:"verdicts"`
-	// Relays is the number of handshakes of others that the program may only pass on.
+	// Relays is the number of handshakes that the program may only relay for others.
 	Relays uint64 `json:"relays,omitempty"`
 }
 
 // Label returns the name of a program with its unit.
 func (p *Program) Label() string { return label(p.Executable, p.Unit) }
 
-// AxisVerdict is the verdict of a program on an axis, with the operations it rests on.
+// AxisVerdict is the verdict of a program on an axis, with the operations that it is based on.
 type AxisVerdict struct {
 	Axis    rules.Axis `json:"axis"`
 	Verdict Verdict    `json:"verdict"`
-	// Yes, No and Undecided are the numbers of operations that are ready, are not, and of which too
-	// little is known.
+	// Yes, No and Undecided are the numbers of operations that are ready, that are not, and that lack
+	// values.
 	Yes       uint64 `json:"yes"`
 	No        uint64 `json:"no"`
 	Undecided uint64 `json:"undecided"`
 }
 
-// Use is what a program used, summed over the period.
+// Use is a use of a program, summed over the period.
 type Use struct {
 	Executable string `json:"executable"`
 	Unit       string `json:"unit,omitempty"`
@@ -116,7 +116,7 @@ type Use struct {
 	Operation  string `json:"operation"`
 	Within     string `json:"within,omitempty"`
 	Role       string `json:"role,omitempty"`
-	// Parameters are the recorded ones, by the names of row.Parameters in small letters with _.
+	// Parameters are the recorded ones, by the names of row.Parameters in lower case with _.
 	Parameters map[string]string `json:"parameters,omitempty"`
 	Count      uint64            `json:"count"`
 	Failures   uint64            `json:"failures,omitempty"`
@@ -156,8 +156,8 @@ type Week struct {
 // Total returns the number of all handshakes.
 func (w *Week) Total() uint64 { return w.Safe + w.Vulnerable + w.Unknown }
 
-// Bar returns the lengths of the parts of a bar that stand for safe and unknown handshakes; all of it has the
-// given length. Together they are never longer, even if the sum of the numbers overflows.
+// Bar returns the lengths of the parts for safe and unknown handshakes in a bar of the given length. Their sum
+// is never longer, even if the sum of the numbers overflows.
 func (w *Week) Bar(length int) (safe, unknown int) {
 	total := w.Total()
 	safe = part(w.Safe, total, length)
@@ -169,7 +169,7 @@ func part(n, total uint64, length int) int {
 	switch {
 	case n == 0:
 		return 0
-	case n >= total: // or the sum is beyond the type
+	case n >= total: // or the sum has overflowed
 		return length
 	}
 	high, low := bits.Mul64(n, uint64(length))
@@ -177,21 +177,21 @@ func part(n, total uint64, length int) int {
 	return int(q)
 }
 
-// Finding is a rule that uses break, or of which it cannot be decided.
+// Finding is a rule that uses break, or for which they are undecidable.
 type Finding struct {
 	Rule string `json:"rule"`
 	// InForce reports whether the rule is final, in force, and more than a recommendation; DaysLeft are
 	// the days until its date.
 	InForce  bool `json:"in_force"`
 	DaysLeft int  `json:"days_left,omitempty"`
-	// Programs are those that break it.
+	// Programs are the programs that break it.
 	Programs []Broken `json:"programs"`
-	// UndecidablePrograms and UndecidableOperations count what cannot be decided.
+	// UndecidablePrograms and UndecidableOperations count undecidable programs and operations.
 	UndecidablePrograms   int    `json:"undecidable_programs,omitempty"`
 	UndecidableOperations uint64 `json:"undecidable_operations,omitempty"`
 }
 
-// Open reports whether uses break the rule, which is in force, without an exception.
+// Open reports whether the rule is in force, and uses break it without an exception.
 func (f *Finding) Open() bool {
 	if !f.InForce {
 		return false
@@ -211,7 +211,7 @@ type Broken struct {
 	Operations uint64    `json:"operations"`
 	First      time.Time `json:"first"`
 	Last       time.Time `json:"last"`
-	// Parameters are those of its uses, a line for each.
+	// Parameters has a line for each use.
 	Parameters []string `json:"parameters"`
 	// Accepted is the exception in force, nil if there is none.
 	Accepted *Exception `json:"accepted,omitempty"`
@@ -268,8 +268,8 @@ func (r *Report) JSON(w io.Writer) error {
 	return e.Encode(r)
 }
 
-// Failed reports whether there is something that a script should stop for: a use that breaks a rule in
-// force without an exception; with a baseline, only if that is new.
+// Failed reports whether a script should stop: a use breaks a rule in force without an exception; with a
+// baseline, only if that is new.
 func (r *Report) Failed() bool {
 	if r.Changes != nil {
 		return r.Changes.new()

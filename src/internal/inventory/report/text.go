@@ -33,7 +33,7 @@ func (f *Finding) When(rule *Rule) string {
 	return text
 }
 
-// Label returns the programs that the exception is for.
+// Label returns the programs that the exception applies to.
 func (e *Exception) Label() string {
 	if e.Executable == "" && e.Unit == "" {
 		return "all programs"
@@ -41,7 +41,7 @@ func (e *Exception) Label() string {
 	return label(cmp.Or(e.Executable, "*"), e.Unit)
 }
 
-// Effect returns what the exception does in the report.
+// Effect describes the effect of the exception in the report.
 func (e *Exception) Effect() string {
 	if e.Expired {
 		return "expired"
@@ -49,7 +49,7 @@ func (e *Exception) Effect() string {
 	return Counted(e.Operations, "operation") + " accepted"
 }
 
-// Evidence returns the place in the log that the report was made of, empty if it is unknown.
+// Evidence returns the part of the log that the report is based on, empty if it is unknown.
 func (r *Report) Evidence() string {
 	c := &r.Coverage
 	if c.Last == 0 {

@@ -93,7 +93,7 @@ func (f *Field) Text(u *Use) string {
 	return ""
 }
 
-// SetText is the inverse of Text. It returns an error if the value of a number is not one.
+// SetText is the inverse of Text. It returns an error if the text of a number is invalid.
 func (f *Field) SetText(u *Use, text string) error {
 	if !f.IsNumber() {
 		*f.text(u) = text

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package row is the model of the inventory: which cryptography a program used, and how often,
-// in an hour or a day. It is pure data that the database, reports, policy checks and CBOMs share.
+// Package row models the inventory: which cryptography a program used, and how often, in an hour
+// or a day. The database, reports, policy checks and CBOMs share it.
 package row
 
 import "time"
@@ -13,31 +13,31 @@ type Row struct {
 	Length time.Duration
 	Use
 
-	// Count is the number of operations, Failures the number of these that failed.
+	// Count is the number of operations, Failures the number of failed ones.
 	Count, Failures uint64
-	// Relays is the number of the handshakes that the program may only have passed on for others.
+	// Relays is the number of handshakes that the program may only have relayed for others.
 	Relays uint64
 	// First and Last are the times at which the first and the last of them began, rounded to
 	// microseconds.
 	First, Last time.Time
 }
 
-// Use is what was used, and by what. It is comparable. Text is valid UTF-8; empty text and a zero
-// are values that were not recorded.
+// Use identifies the program and the used cryptography. It is comparable. Text is valid UTF-8; empty text
+// and zero mean that the value was not recorded.
 type Use struct {
 	// Executable is the base name of the program's file, Unit its systemd unit, with the ids of
 	// containers folded.
 	Executable, Unit string
 	// LibraryID is the build-id of the library in hexadecimal digits, Library the base name of its
-	// file. Handshakes that were only seen at sockets have none.
+	// file; empty for handshakes that were captured only at sockets.
 	LibraryID, Library string
 	// Source is how the operation was captured: usdt, function, wire.
 	Source string
 	// Operation is the kind of the operation by the registry: tls::handshake, ssh::handshake,
 	// pk::sign, pk::verify, …
 	Operation string
-	// Within is the kind of the operation of which this one was a part, such as tls::handshake for
-	// its signatures; empty for an operation of its own.
+	// Within is the kind of the operation that contains this one, such as tls::handshake for its
+	// signatures; empty for a standalone operation.
 	Within string
 	// Role is client or server, of handshakes.
 	Role string
@@ -45,8 +45,8 @@ type Use struct {
 	Parameters
 }
 
-// Parameters are the parameters of an operation, in normalised names, so that they can be compared
-// with rules.
+// Parameters are the parameters of an operation, with normalised names that can be compared with
+// rules.
 type Parameters struct {
 	// Version is the protocol version of a TLS handshake: "SSL 3.0", "TLS 1.2", "DTLS 1.2", …
 	Version string
@@ -55,14 +55,14 @@ type Parameters struct {
 	// Group is the group of the key exchange of a TLS handshake, or of a key: the name in the IANA
 	// registry of TLS groups, such as x25519, secp256r1, X25519MLKEM768, ffdhe2048.
 	Group string
-	// Signature is the scheme of the own signature in a TLS handshake, PeerSignature that of the
-	// signature of the peer that was verified, by IANA names such as rsa_pss_rsae_sha256. A number
-	// without a name is written 0x1234, as of versions, suites and groups.
+	// Signature is the scheme of the program's own signature in a TLS handshake, PeerSignature the
+	// scheme of the verified signature of the peer, by IANA names such as rsa_pss_rsae_sha256. A
+	// number without a name is written 0x1234, as for versions, suites and groups.
 	Signature, PeerSignature string
 	// Resumed is yes or no.
 	Resumed string
 	// ExtendedSecret is yes or no: the master secret of TLS 1.2 and older depends on the whole
-	// handshake (RFC 7627), as FIPS 140-3 demands. TLS 1.3 has no such choice.
+	// handshake (RFC 7627), as FIPS 140-3 requires. TLS 1.3 has no such choice.
 	ExtendedSecret string
 	// Transport is tcp, quic or udp.
 	Transport string
@@ -73,7 +73,7 @@ type Parameters struct {
 	Kex, HostKey, ClientKey, CipherOut, CipherIn, MACOut, MACIn string
 
 	// Algorithm, Curve, Bits, Hash and Padding belong to a public-key operation. In a TLS handshake
-	// they are those of the server's certificate, in an SSH handshake Bits is the size of an RSA host
+	// they belong to the server's certificate; in an SSH handshake Bits is the size of an RSA host
 	// key.
 	//
 	// Algorithm is one of RSA, DSA, DH, EC (a key for either use), ECDH, ECDSA, Ed25519, Ed448,
@@ -84,8 +84,8 @@ type Parameters struct {
 	Bits             int
 	Hash, Padding    string
 
-	// GroupBits is the size of a finite-field group that has no name: of a key exchange of TLS 1.2,
-	// or one that an SSH server chose.
+	// GroupBits is the size of a finite-field group without a name: in a key exchange of TLS 1.2, or
+	// chosen by an SSH server.
 	GroupBits int
 }
 

@@ -11,11 +11,11 @@ import (
 	"crypto-auditing/src/internal/inventory/fact"
 )
 
-// Outcome is how a use stands to a rule.
+// Outcome is the result of a rule for a use.
 type Outcome int
 
-// Outcomes. NotApplicable is a use that the rule is not about; Undecidable one of which a value that the
-// rule needs was not recorded.
+// Outcomes. NotApplicable: the rule does not apply to the use. Undecidable: a value that the rule needs was
+// not recorded.
 const (
 	NotApplicable Outcome = iota
 	Keeps
@@ -36,7 +36,7 @@ func (o Outcome) String() string {
 	return "not applicable"
 }
 
-// Evaluate returns how a use with the facts, and a kind of operation, stands to the rule.
+// Evaluate returns the outcome for a use with a kind of operation and facts.
 func (r *Rule) Evaluate(operation string, facts fact.Facts) Outcome {
 	if !slices.ContainsFunc(r.AppliesTo, func(pattern string) bool { return wildcard(pattern, operation) }) {
 		return NotApplicable
@@ -102,7 +102,7 @@ func (c *Condition) holds(facts fact.Facts) truth {
 	return unknown
 }
 
-// accepts reports whether a value matches a pattern and none of those with a leading !.
+// accepts reports whether a value matches a pattern, and no pattern with a leading !.
 func (c *Condition) accepts(value string) bool {
 	accepted, positive := false, false
 	for _, pattern := range c.Patterns {
@@ -135,7 +135,7 @@ func comparison(pattern string) (limit int, less, ok bool) {
 	return limit, pattern[0] == '<', err == nil
 }
 
-// wildcard reports whether a text matches a pattern in which * stands for any characters.
+// wildcard reports whether a text matches a pattern in which * matches any characters.
 func wildcard(pattern, text string) bool {
 	first, rest, found := strings.Cut(pattern, "*")
 	if !found {
@@ -158,7 +158,7 @@ func wildcard(pattern, text string) bool {
 	}
 }
 
-// check returns an error if a pattern cannot be read.
+// check returns an error if a pattern is invalid.
 func (c *Condition) check() error {
 	for _, pattern := range c.Patterns {
 		pattern = strings.TrimPrefix(pattern, "!")

@@ -45,7 +45,7 @@ func (e *Error) Error() string {
 
 // builtin loads the rules of the project.
 //
-//nolint:gochecknoglobals // constant in all but type, and loaded but once
+//nolint:gochecknoglobals // a constant except for its type, and loaded only once
 var builtin = sync.OnceValues(func() (*Set, error) {
 	set := &Set{}
 	if err := set.add("rules.toml", rulesFile); err != nil {
@@ -55,8 +55,8 @@ var builtin = sync.OnceValues(func() (*Set, error) {
 })
 
 // Load returns the built-in rules with files added in order. A rule or profile of a later file
-// replaces one of the same name; exceptions and purposes are added, those of later files first. An error
-// in a file is an *Error.
+// replaces one of the same name; exceptions and purposes accumulate, later files first. An error in a
+// file is an *Error.
 func Load(files ...string) (*Set, error) {
 	base, err := builtin()
 	if err != nil {
@@ -87,7 +87,7 @@ func read(name string) ([]byte, error) {
 }
 
 // Files returns the files *.toml of directories, sorted by base name. Of files with the same base name,
-// it returns only that of the last directory. A missing directory has no files.
+// it returns only the one of the last directory. A missing directory has no files.
 func Files(directories ...string) ([]string, error) {
 	byBase := make(map[string]string)
 	for _, directory := range directories {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package rules has the rules that reports compare uses of cryptography with. Rules are data with
-// their sources and dates: the built-in ones in rules.toml, and those of the administrator, who also
-// adds exceptions and the purposes of programs. Whether a use keeps a rule is decided from its facts
-// alone; where a fact was not recorded, the rule is undecidable.
+// their sources and dates: the built-in ones in rules.toml, and rules of the administrator, who also
+// adds exceptions and the purposes of programs. Whether a use keeps a rule depends only on its facts;
+// if a fact was not recorded, the rule is undecidable.
 package rules
 
 import (
@@ -15,7 +15,7 @@ import (
 	"crypto-auditing/src/internal/inventory/fact"
 )
 
-// Axis is what a rule is about. Verdicts are given for each axis apart.
+// Axis is the subject of a rule. Each axis has a separate verdict.
 type Axis string
 
 // Axes. Inventory is about the inventory itself, and has no verdict.
@@ -29,7 +29,7 @@ const (
 // Axes returns the axes that have verdicts.
 func Axes() []Axis { return []Axis{KeyEstablishment, Authentication, Classical} }
 
-// Level is how strict a rule is.
+// Level is the strictness of a rule.
 type Level string
 
 // Levels of rules. A discouraged use is listed, but does not change a verdict.
@@ -53,9 +53,9 @@ type Rule struct {
 	Date time.Time
 	// Draft reports whether the document is a draft.
 	Draft bool
-	// Source is the URL of the document. Mark is P if its text was read, S if another text about it
-	// was, K if it is known, but was not read. Quote are words of it, Retrieved the day on which
-	// they were read.
+	// Source is the URL of the document. Mark is P if its text was read, S if a secondary source was
+	// read, K if the document is known but was not read. Quote is a quotation from it, Retrieved the
+	// day on which it was read.
 	Source, Mark, Quote string
 	Retrieved           time.Time
 }
@@ -63,8 +63,8 @@ type Rule struct {
 // InForce reports whether the rule is in force on a day, and is final.
 func (r *Rule) InForce(now time.Time) bool { return !r.Draft && !now.Before(r.Date) }
 
-// DaysLeft returns the number of days, rounded up, until the rule is in force; 0 if it is, or has no
-// date.
+// DaysLeft returns the number of days, rounded up, until the rule is in force; 0 if it is in force, or
+// has no date.
 func (r *Rule) DaysLeft(now time.Time) int {
 	left := r.Date.Sub(now)
 	if left <= 0 {
@@ -96,19 +96,19 @@ type Exception struct {
 // Expired reports whether the exception is no longer in force.
 func (e *Exception) Expired(now time.Time) bool { return !now.Before(e.Until.AddDate(0, 0, 1)) }
 
-// covers reports whether the exception is about uses of a program under a rule.
+// covers reports whether the exception applies to uses of a program under a rule.
 func (e *Exception) covers(rule, executable, unit string) bool {
 	return matches(e.Rule, rule) && matches(e.Executable, executable) && matches(e.Unit, unit)
 }
 
-// Purpose states what a program is for.
+// Purpose states the purpose of a program.
 type Purpose struct {
 	// Executable and Unit are patterns; empty ones match everything.
 	Executable, Unit string
 	Text             string
 }
 
-// matches reports whether a text matches a pattern, and the empty one matches everything.
+// matches reports whether a text matches a pattern; the empty pattern matches everything.
 func matches(pattern, text string) bool { return pattern == "" || wildcard(pattern, text) }
 
 // Set is a set of rules, with the administrator's statements about programs. It does not change after
@@ -120,7 +120,7 @@ type Set struct {
 	Purposes   []Purpose
 }
 
-// DefaultProfiles are those of a report without others.
+// DefaultProfiles returns the profiles of a report unless others are given.
 func DefaultProfiles() []string { return []string{"ietf", "nist"} }
 
 // AllProfiles is the name that picks all rules.
@@ -136,7 +136,7 @@ func (e *UnknownProfileError) Error() string {
 	return "unknown profile \"" + e.Name + "\": there are " + join(e.Known)
 }
 
-// Pick returns the set with the rules of profiles alone. The error is an *UnknownProfileError.
+// Pick returns the set with only the rules of profiles. The error is an *UnknownProfileError.
 func (s *Set) Pick(profiles ...string) (*Set, error) {
 	picked := *s
 	picked.Rules = nil
@@ -168,7 +168,7 @@ func (s *Set) names() []string {
 	return names
 }
 
-// Purpose returns what a program is for, empty if it is not stated.
+// Purpose returns the purpose of a program, empty if it is not stated.
 func (s *Set) Purpose(executable, unit string) string {
 	for i := range s.Purposes {
 		if p := &s.Purposes[i]; matches(p.Executable, executable) && matches(p.Unit, unit) {

@@ -21,7 +21,7 @@ var pageFile string
 
 // page is the template of the HTML form.
 //
-//nolint:gochecknoglobals // constant in all but type, and parsed but once
+//nolint:gochecknoglobals // a constant except for its type, and parsed only once
 var page = sync.OnceValues(func() (*template.Template, error) {
 	return template.New("report").Funcs(template.FuncMap{
 		"at":      func(t time.Time) string { return t.UTC().Format(report.TimeLayout) },
@@ -37,7 +37,7 @@ var page = sync.OnceValues(func() (*template.Template, error) {
 	}).Parse(pageFile)
 })
 
-// HTML writes a report as a page that needs nothing else, on the screen and on paper.
+// HTML writes a report as a self-contained page, for screen and paper.
 func HTML(w io.Writer, r *report.Report) error {
 	t, err := page()
 	if err != nil {
@@ -50,7 +50,7 @@ func HTML(w io.Writer, r *report.Report) error {
 	return out.Flush()
 }
 
-// outcomes are the operations on which a verdict rests.
+// outcomes returns the numbers of operations that a verdict is based on.
 func outcomes(v report.AxisVerdict) string {
 	var parts []string
 	for _, p := range []struct {
@@ -67,7 +67,7 @@ func outcomes(v report.AxisVerdict) string {
 	return strings.Join(parts, ", ")
 }
 
-// htmlPage is a report as its template sees it.
+// htmlPage is the data of the template.
 type htmlPage struct{ *report.Report }
 
 // Axes are the axes in the order of verdicts.

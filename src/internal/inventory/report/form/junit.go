@@ -13,8 +13,8 @@ import (
 )
 
 // JUnit writes a report as JUnit XML: a suite for the coverage, one for each rule with a test case for each
-// program, and one for the changes. A test fails if the program breaks a rule that is in force, and nobody has
-// accepted that. It is skipped where the rule cannot be decided.
+// program, and one for the changes. A test fails if the program breaks a rule in force without an exception. It
+// is skipped if the rule is undecidable.
 func JUnit(w io.Writer, r *report.Report) error {
 	suites := []junit.Suite{coverageSuite(r)}
 	for i := range r.Rules {
@@ -80,7 +80,7 @@ func judge(c *junit.Case, f *report.Finding, b *report.Broken, rule *report.Rule
 	}
 }
 
-// undecidable reports whether the rule cannot be decided of uses of a program.
+// undecidable reports whether the rule is undecidable for uses of a program.
 func undecidable(r *report.Report, rule string, p *report.Program) bool {
 	return slices.ContainsFunc(r.Uses, func(u report.Use) bool {
 		return u.Executable == p.Executable && u.Unit == p.Unit && slices.Contains(u.Undecidable, rule)

@@ -14,20 +14,20 @@ import (
 	"crypto-auditing/src/internal/inventory/rules"
 )
 
-// Style is how the text form is written.
+// Style is the style of the text form.
 type Style struct {
 	// Color uses the control sequences of ECMA-48.
 	Color bool
 	// Location is the time zone of times, UTC if nil.
 	Location *time.Location
-	// Changes writes the changes since the baseline alone.
+	// Changes writes only the changes since the baseline.
 	Changes bool
 }
 
 // width is the number of columns of the text form.
 const width = 80
 
-// textWriter writes the text form. All of it is ASCII, except for names.
+// textWriter writes the text form. It is ASCII except for names.
 type textWriter struct {
 	*bufio.Writer
 
@@ -35,7 +35,7 @@ type textWriter struct {
 	style Style
 }
 
-// Text writes a report as text of 80 columns: verdicts, how complete they are, then details.
+// Text writes a report as text of 80 columns: verdicts, their coverage, then details.
 func Text(w io.Writer, r *report.Report, style Style) error {
 	if style.Location == nil {
 		style.Location = time.UTC

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package reporttest has what tests make reports of.
+// Package reporttest has observations for tests of reports.
 package reporttest
 
 import (
@@ -35,7 +35,7 @@ func Handshake(executable, unit string, count uint64, p row.Parameters) row.Row 
 	return r
 }
 
-// Sample is what was observed on a machine with some of everything.
+// Sample returns observations of a machine with all kinds of uses.
 func Sample() *observed.Observed {
 	hybrid := row.Parameters{Version: "TLS 1.3", Suite: "TLS_AES_128_GCM_SHA256", Group: "X25519MLKEM768", Transport: "tcp"}
 	classical := row.Parameters{Version: "TLS 1.3", Suite: "TLS_AES_256_GCM_SHA384", Group: "x25519", Transport: "quic"}
