@@ -16,10 +16,10 @@ import (
 // errorPrefix is the prefix of this project's error names.
 const errorPrefix = "org.crypto_auditing.Error."
 
-// ErrNoPolicy is the error for the name of a policy that the machine does not have.
+// ErrNoPolicy is the error for the name of an unknown policy.
 var ErrNoPolicy = errors.New("no such policy")
 
-// InvalidError is an argument that is valid as a value of its type, and not known.
+// InvalidError reports an argument that has a valid type, but an unknown value.
 type InvalidError struct{ Problem string }
 
 func (e *InvalidError) Error() string { return e.Problem }

@@ -19,7 +19,7 @@ import (
 	"crypto-auditing/src/internal/inventory/observed"
 )
 
-// Answers makes the answers that follow from what was observed. An error is an *InvalidError,
+// Answers makes the answers that are derived from observations. An error is an *InvalidError,
 // ErrNoPolicy, or about the answer.
 type Answers interface {
 	// Policies returns the names of the policies of the machine.
@@ -35,9 +35,9 @@ type Answers interface {
 
 // ReportOptions are options of reports.
 type ReportOptions struct {
-	// Profiles are those whose rules apply, none: the default ones.
+	// Profiles are the profiles whose rules apply; none: the default ones.
 	Profiles []string
-	// Anonymous reports whether the report is to be without programs and exact times.
+	// Anonymous omits programs and exact times.
 	Anonymous bool
 }
 
@@ -51,12 +51,12 @@ var errAnswer = errors.New("cannot answer")
 func Failed(err error) error { return fmt.Errorf("%w: %w", errAnswer, err) }
 
 const (
-	// maxDocument bounds a document in bytes: it is held until its reader has read it.
+	// maxDocument bounds a document in bytes: it is kept in memory until its reader has read it.
 	maxDocument = 32 << 20
-	// documentTime bounds the time that its reader has.
+	// documentTime is the time limit for its reader.
 	documentTime = time.Minute
-	// userDocuments is the highest number of documents of one user that have not been read, allDocuments
-	// that of all users but root.
+	// userDocuments is the highest number of unread documents of one user, allDocuments of all users
+	// except root.
 	userDocuments = 2
 	allDocuments  = 8
 )
@@ -118,13 +118,13 @@ func (c *call) write(format string, options dictionary.Dictionary, known []strin
 	return document.Bytes(), p, nil
 }
 
-// pass writes a document to a pipe until it is read, its reader has had its time, or the service stops.
+// pass writes a document to a pipe until it is read, the time limit expires, or the service stops.
 func (s *Service) pass(text []byte, pipe *os.File) {
 	defer pipe.Close()
 	_ = pipe.SetWriteDeadline(time.Now().Add(documentTime))
 	stop := context.AfterFunc(s.working, func() { _ = pipe.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
-	_, _ = pipe.Write(text) // who has closed the other end does not want it
+	_, _ = pipe.Write(text) // the reader may close the pipe early
 }
 
 // limited is a buffer that does not grow beyond most bytes.

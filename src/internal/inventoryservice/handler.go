@@ -35,7 +35,7 @@ type call struct {
 	// who is the caller, if known is set.
 	who   access.Caller
 	known bool
-	// after, if set, is run once the reply has been sent, or could not be.
+	// after, if set, is run once the reply has been sent or has failed.
 	after func()
 }
 
@@ -47,8 +47,8 @@ func (c *call) Arguments(targets ...any) error {
 	return nil
 }
 
-// authorise returns nil if the caller may read. ask allows a question for a password, if the caller
-// does.
+// authorise returns nil if the caller may read. ask permits a prompt for a password, if the caller
+// allows it, too.
 func (c *call) authorise(ask bool) error {
 	ask = ask && c.message.Flags&dbus.FlagAllowInteractiveAuthorization != 0
 	return c.service.access.Check(c.ctx, c.who, c.sender, access.Read, ask)
@@ -117,7 +117,7 @@ func (s *Service) serve(c *call) ([]any, error) {
 }
 
 // refuse answers a call whose message was discarded because of its size. It runs in the goroutine that
-// reads the bus, and does not wait for room.
+// reads the bus, and does not wait for space.
 func (s *Service) refuse(h *transport.Header) {
 	message, err := s.encode(h.Sender, h.Serial, nil, tooMuch("a message has at most %d bytes", maxMessage))
 	if err == nil && !s.backlog.Overdue(h.Sender) {

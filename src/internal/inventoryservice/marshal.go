@@ -84,13 +84,13 @@ func microseconds(t time.Time) uint64 {
 	return uint64(max(t.UnixMicro(), 0))
 }
 
-// plain returns a text as a bus accepts it: UTF-8 without NUL.
+// plain returns a text in the form that a bus accepts: UTF-8 without NUL.
 func plain(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", `\x00`)
 }
 
 // documentOf encodes a value by its JSON form, which must be an object: objects become a{sv}, arrays
-// av, integers x, other numbers d. Members that are null are left out.
+// av, integers x, other numbers d. Null members are omitted.
 func documentOf(value any) (dictionary.Dictionary, error) {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -115,7 +115,7 @@ func objectOf(members map[string]any) dictionary.Dictionary {
 	return d
 }
 
-// variantOf encodes a decoded value of JSON but null.
+// variantOf encodes a decoded value of JSON, except null.
 func variantOf(value any) dbus.Variant {
 	switch v := value.(type) {
 	case map[string]any:

@@ -30,14 +30,14 @@ func methods() map[string]object.Method[*call] {
 	}
 }
 
-// ask begins a question to the inventory: it waits for a turn, and until the inventory has caught up
-// with the log, or has tried to for long enough. done ends the question.
+// ask begins a query of the inventory: it waits for the semaphore, and until the inventory has caught up
+// with the log or the wait times out. done ends the query.
 func (c *call) ask() (done func(), err error) {
 	s := c.service
 	ctx, cancel := context.WithTimeout(c.ctx, s.options.Wait)
 	defer cancel()
-	// The answer comes from what is stored, whatever the error is: it is logged, and UpToDate and the
-	// coverage show how far that goes.
+	// Regardless of the error, which is logged, the answer uses the stored rows: UpToDate and the coverage
+	// show how complete they are.
 	_ = s.updates.Join().Wait(ctx)
 	if err := s.questions.Acquire(c.ctx, c.who.User); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (c *call) list() ([]any, error) {
 	}
 }
 
-// sizeOf returns what rows take at most in a reply, about, in bytes.
+// sizeOf returns the approximate maximum size of rows in a reply, in bytes.
 func sizeOf(rows []row.Row) (size int) {
 	const numbers, perText = 300, 40
 	fields := row.Fields()
@@ -178,10 +178,10 @@ func (c *call) listPolicies() ([]any, error) {
 	return []any{append([]string{}, names...)}, nil
 }
 
-// observedKeys are the options of all answers: what they are about.
+// observedKeys returns the options of all answers, which select the observations.
 func observedKeys() []string { return []string{"since", "until", "executable", "unit"} }
 
-// observe returns what was used, by options. done ends its use.
+// observe returns the observations that options select. done ends their use.
 func (c *call) observe(options dictionary.Dictionary, known ...string) (o *observed.Observed, report ReportOptions, done func(), err error) {
 	f := inventory.Filter{Fields: map[string][]string{}}
 	err = dictionary.Known(options, append(observedKeys(), known...)...)
@@ -211,7 +211,7 @@ func (c *call) observe(options dictionary.Dictionary, known ...string) (o *obser
 	return o, report, done, nil
 }
 
-// reportKeys are the options of reports besides those of all answers.
+// reportKeys returns the additional options of reports.
 func reportKeys() []string { return []string{"profiles", "anonymous"} }
 
 // report serves Report.

@@ -14,13 +14,13 @@ import (
 	"crypto-auditing/src/internal/busservice/object"
 )
 
-// tables hold the methods of the object, and of the nodes above it.
+// tables contain the methods of the object, and of its parent nodes.
 type tables struct {
 	object, node object.Interfaces[*call]
 	described    introspect.Interface
 }
 
-// newTables parses the description of the interface. The error names where the description and the
+// newTables parses the description of the interface. It returns an error if the description and the
 // implementation differ.
 func newTables() (*tables, error) {
 	var node introspect.Node

@@ -23,7 +23,7 @@ func properties() map[string]object.Property[*call] {
 		"UpToDate":         func(c *call) (any, error) { return c.service.inventory.UpToDate(), nil },
 		"Counting":         func(c *call) (any, error) { return c.service.updates.Busy(), nil },
 		"Coverage": func(c *call) (any, error) {
-			// Who lists the properties of an object does not expect a question.
+			// A client that lists properties does not expect a prompt for a password.
 			if err := c.authorise(false); err != nil {
 				return nil, err
 			}
@@ -65,8 +65,8 @@ func (c *changes) watch(done chan struct{}) {
 	}
 }
 
-// run announces changes until ctx is done. It ignores errors of the bus: they mean that the connection
-// is lost, which is handled elsewhere.
+// run announces changes until ctx is done. It ignores errors of the bus: a lost connection is handled
+// elsewhere.
 func (c *changes) run(ctx context.Context) {
 	select {
 	case <-c.service.ready:

@@ -26,13 +26,13 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Inventory is what the service serves. Methods may be called concurrently.
+// Inventory is the inventory that the service serves. Methods may be called concurrently.
 type Inventory interface {
-	// CatchUp counts what the log has in addition, up to its end.
+	// CatchUp counts further entries, up to the end of the log.
 	CatchUp(ctx context.Context) error
-	// UpToDate returns the cursor up to which the log was counted, empty for nothing.
+	// UpToDate returns the cursor up to which the log was counted, empty at first.
 	UpToDate() string
-	// List, Summarize and Observed are those of inventory.Inventory.
+	// List, Summarize and Observed: see inventory.Inventory.
 	List(ctx context.Context, f inventory.Filter, after string, limit int) (rows []row.Row, next string, err error)
 	Summarize(ctx context.Context, by []string, f inventory.Filter) ([]row.Row, error)
 	Observed(ctx context.Context, f inventory.Filter) (*observed.Observed, error)
@@ -48,13 +48,13 @@ type Options struct {
 	Group *uint32
 	// Registry has the numbers of names.
 	Registry *schema.Registry
-	// Answers makes the answers that follow from what was observed.
+	// Answers makes the answers that are derived from observations.
 	Answers Answers
 	// Notify sends a state to the service manager (sd_notify(3)).
 	Notify func(state string)
 	// Idle is the time without calls after which the service exits; 0 disables it.
 	Idle time.Duration
-	// Wait bounds how long a call waits for the inventory to catch up with the log; the default is
+	// Wait bounds the time that a call waits for the inventory to catch up with the log; the default is
 	// DefaultWait.
 	Wait time.Duration
 	Log  *slog.Logger
@@ -87,14 +87,14 @@ type Service struct {
 	updates rounds.Rounds
 	working context.Context
 	changes *changes
-	// questions limits concurrent calls that read the database.
+	// questions limits concurrent queries of the database.
 	questions *semaphore.PerUser
-	// documents are those that are being passed to readers, held counts them by user.
+	// documents tracks documents that are being passed to readers, held counts them by user.
 	documents sync.WaitGroup
 	held      *quota.Quota
 }
 
-// maxQuestions and userQuestions are the highest numbers of concurrent questions to the database in
+// maxQuestions and userQuestions are the highest numbers of concurrent queries of the database in
 // total and per user.
 const (
 	maxQuestions  = 4
@@ -138,7 +138,7 @@ func New(o Options) (*Service, error) {
 		s.conn.Close()
 		return nil, fmt.Errorf("cannot ask the bus: %w", err)
 	}
-	// There are no windows of subscriptions.
+	// This service has no subscriptions, and thus no windows.
 	s.backlog = transport.NewBacklog(transport.Limits{})
 	s.watcher = transport.NewWatcher(s.ended, s.backlog, s.conn, o.Address, s.log)
 	return s, nil
@@ -154,7 +154,7 @@ func (d departures) DeliverSignal(iface, name string, signal *dbus.Signal) {
 		return
 	}
 	if owner == "" && strings.HasPrefix(client, ":") {
-		// Until the service is ready, it is not whole.
+		// The service is not completely initialised until it is ready.
 		go func() {
 			select {
 			case <-d.service.ready:
@@ -181,7 +181,7 @@ func (s *Service) Serve(ctx context.Context, i Inventory) error {
 	running.Go(func() { s.changes.run(s.ended) })
 	running.Go(s.upkeep)
 	err := s.stay(ctx)
-	// What has been counted and not stored is counted again by the next service.
+	// The next service counts entries again whose counts were not stored.
 	stop()
 	for s.updates.Busy() {
 		_ = s.updates.Join().Wait(context.Background()) // it ends at once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package answers makes the answers of the service that follow from what was observed: reports, checks
+// Package answers makes the answers of the service that are derived from observations: reports, checks
 // of policies, and bills of materials.
 package answers
 
@@ -25,13 +25,13 @@ import (
 // Answers implements inventoryservice.Answers. Files are read for each answer, so that changes of the
 // administrator are in effect at once.
 type Answers struct {
-	// Version is that of the service.
+	// Version is the version of the service.
 	Version string
 	// Registry has the numbers of names.
 	Registry *schema.Registry
-	// RulesDirs are the directories of rules, those of the administrator last.
+	// RulesDirs are the directories of rules, the administrator's last.
 	RulesDirs []string
-	// Machine is where policies are.
+	// Machine has the directories of policies.
 	Machine cryptopolicy.Machine
 	// Now returns the time.
 	Now func() time.Time
@@ -65,7 +65,7 @@ func (a *Answers) Policies() ([]string, error) {
 
 // CheckPolicy implements inventoryservice.Answers.
 func (a *Answers) CheckPolicy(o *observed.Observed, name string) (any, error) {
-	// The library takes paths, too: a client must not have other files read.
+	// The library also accepts paths, but a client must not make the service read other files.
 	for part := range strings.SplitSeq(name, ":") {
 		if part == "" || strings.ContainsAny(part, "/.\x00") {
 			return nil, fmt.Errorf("%w: %q is not the name of a policy, with modules as in DEFAULT:NO-PQ", inventoryservice.ErrNoPolicy, name)
@@ -104,7 +104,7 @@ func (a *Answers) report(o *observed.Observed, options inventoryservice.ReportOp
 	if err != nil {
 		return nil, &inventoryservice.InvalidError{Problem: err.Error()}
 	}
-	// A machine without policies, or with one that cannot be read, has none that a report could name.
+	// Without a readable policy on the machine, the report names none.
 	policy, _, err := a.Machine.Applied()
 	if err != nil {
 		policy = ""
