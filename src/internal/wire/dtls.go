@@ -13,8 +13,8 @@ import (
 // messages.
 const dtlsBytes = 512
 
-// dtlsDatagram processes a DTLS datagram. A socket may have many peers, of which each
-// has one connection.
+// dtlsDatagram processes a DTLS datagram. A socket may have many peers, each with one
+// connection.
 func (t *Tracker) dtlsDatagram(f *Fragment) {
 	key := t.datagramKey(f, binary.LittleEndian.AppendUint32(nil, f.Peer))
 	for rest := f.Data; len(rest) > 0; {
@@ -45,7 +45,7 @@ func (t *Tracker) dtlsMessage(f *Fragment, key uint64, m *dtls.Fragment) {
 		c = nil
 	}
 	if c == nil {
-		// Other messages are of a connection whose beginning was not seen.
+		// Other messages belong to a connection whose beginning was not seen.
 		if !m.IsHello() {
 			return
 		}

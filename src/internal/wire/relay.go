@@ -7,8 +7,8 @@ package wire
 // it through another. They are recognised by the client's random value.
 
 const (
-	// relayLifetime is how long the legs of a handshake are kept, in nanoseconds. Both
-	// legs of a relay see the ClientHello at nearly the same time.
+	// relayLifetime is the time for which the legs of a handshake are kept, in
+	// nanoseconds. Both legs of a relay transfer the ClientHello at nearly the same time.
 	relayLifetime = 60e9
 	// maxRandoms bounds the number of handshakes that are kept, maxLegs the number of
 	// legs of each.

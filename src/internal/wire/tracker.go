@@ -19,7 +19,7 @@ type Limits struct {
 	Connections int
 	// Bytes is the memory held for them.
 	Bytes int
-	// Time is how long a connection is followed, in nanoseconds.
+	// Time limits how long a connection is followed, in nanoseconds.
 	Time uint64
 }
 
@@ -92,7 +92,7 @@ type connection struct {
 	// leg is set and registered once the ClientHello was read.
 	leg        leg
 	registered bool
-	// finished reports that its handshake was passed on already.
+	// finished is set once its handshake was passed on.
 	finished bool
 	bytes    int
 

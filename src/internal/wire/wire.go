@@ -93,10 +93,10 @@ type Stats struct {
 	Seen uint64
 	// Decoded counts sides with a handshake.
 	Decoded uint64
-	// Cut counts sides that were given up at the socket. Their handshakes were passed
-	// on as far as known.
+	// Cut counts sides that were no longer followed at the socket. Their handshakes were
+	// passed on as far as known.
 	Cut uint64
-	// Evicted counts sides that the tracker gave up because they took too long or were
+	// Evicted counts sides that the tracker dropped because they took too long or were
 	// too many.
 	Evicted uint64
 	// NoHandshake counts sides that did not begin with a handshake.

@@ -8,20 +8,20 @@ const (
 	// maxAhead bounds the messages of a direction that are assembled at a time. No
 	// flight has more.
 	maxAhead = 10
-	// maxHeld bounds the bytes of them.
+	// maxHeld bounds their bytes.
 	maxHeld = 64 << 10
 	// maxParts bounds the separate parts of a message. A peer that misses more sends
 	// the message again.
 	maxParts = 64
 )
 
-// Keep returns how many bytes at the beginning of the body of a message are needed.
+// Keep returns the number of needed bytes at the beginning of a message's body.
 type Keep func(kind uint8) int
 
 // Assembler assembles the messages of one direction. The zero value is ready to use. It
 // must be used by one goroutine only.
 type Assembler struct {
-	// next is the number of the next message, if it is known: after the first hello.
+	// next is the number of the next message, if known is set: after the first hello.
 	next    uint16
 	known   bool
 	pending []message
@@ -33,8 +33,8 @@ type message struct {
 	kind   uint8
 	number uint16
 	length int
-	// body has the needed bytes up to the last one that was seen. Those in parts, which
-	// are in order and do not touch, were seen.
+	// body has the needed bytes up to the last received one. parts are the received
+	// ranges, in order and not adjacent.
 	body  []byte
 	parts []part
 }
@@ -62,7 +62,7 @@ func (a *Assembler) Add(f *Fragment, keep Keep, done func(kind uint8, body []byt
 		m := a.pending[i]
 		a.pending = slices.Delete(a.pending, i, i+1)
 		a.held -= cap(m.body)
-		// A server that asked for another hello may count again from the beginning.
+		// A server that requested another hello may restart its numbers.
 		a.next, a.known = m.number+1, m.kind != helloVerify
 		a.forget()
 		done(m.kind, m.body, len(m.body) < m.length)
@@ -98,7 +98,7 @@ func begins(kind uint8) bool {
 	return kind == clientHello || kind == serverHello || kind == helloVerify
 }
 
-// forget drops the messages that are not awaited anymore.
+// forget drops messages that are no longer expected.
 func (a *Assembler) forget() {
 	a.pending = slices.DeleteFunc(a.pending, func(m message) bool {
 		if !a.known || m.number-a.next < maxAhead {
@@ -109,13 +109,13 @@ func (a *Assembler) forget() {
 	})
 }
 
-// add adds the bytes of a fragment that are among the first so many.
+// add adds the bytes of a fragment that are among the first need bytes.
 func (a *Assembler) add(m *message, f *Fragment, need int) {
 	added := part{f.Offset, min(f.Offset+len(f.Data), need)}
 	if added.from >= added.to {
 		return
 	}
-	// The parts that it touches become one.
+	// Merge the fragment with the parts that it overlaps or touches.
 	from, to := 0, 0
 	for from < len(m.parts) && m.parts[from].to < added.from {
 		from++
@@ -132,8 +132,8 @@ func (a *Assembler) add(m *message, f *Fragment, need int) {
 	m.parts = slices.Replace(m.parts, from, to, added)
 }
 
-// grow makes the body have at least n bytes of the needed ones. It reports whether that
-// is within the bound.
+// grow extends the body to at least n of the needed bytes. It reports whether the bound
+// allows it.
 func (a *Assembler) grow(m *message, n, need int) bool {
 	if n > cap(m.body) {
 		// Twice the size, so that small fragments are not copied often.

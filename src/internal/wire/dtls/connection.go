@@ -2,8 +2,8 @@
 
 package dtls
 
-// maxRandoms bounds the random values of a side's hellos that are kept: a
-// HelloRetryRequest has one, too.
+// maxRandoms bounds the kept random values of a side's hellos: a HelloRetryRequest
+// has one, too.
 const maxRandoms = 2
 
 // Connection assembles both directions of a handshake. The zero value is ready to use.
@@ -30,7 +30,8 @@ func (c *Connection) Add(received bool, f *Fragment, keep Keep, done func(kind u
 }
 
 // Restarts reports whether a fragment begins another handshake between the same
-// addresses; otherwise it is noted. finished reports that the handshake is complete.
+// addresses; otherwise it records the fragment. finished indicates that the handshake is
+// complete.
 func (c *Connection) Restarts(f *Fragment, finished bool) bool {
 	random := f.Random()
 	if random == nil {

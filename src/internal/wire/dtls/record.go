@@ -21,7 +21,7 @@ const (
 	maxPlaintext = 1 << 14
 )
 
-// Record is a record, with what its header says. Body aliases the datagram.
+// Record is a record with the fields of its header. Body aliases the datagram.
 type Record struct {
 	kind uint8
 	// epoch counts the changes of keys: records of epoch 0 are in plaintext.
@@ -29,8 +29,8 @@ type Record struct {
 	body  []byte
 }
 
-// Next takes the next record from a datagram. ok is false if there is none whose end is
-// known, as after the first encrypted record of version 1.3.
+// Next takes the next record from a datagram. ok is false if there is no further record with
+// a known end, as after the first encrypted record of version 1.3.
 func Next(datagram *[]byte) (r Record, ok bool) {
 	o := octet.From(*datagram)
 	*datagram = nil
@@ -78,13 +78,13 @@ const (
 	helloVerify = 3 // (RFC 6347, section 4.3.2)
 )
 
-// randomAt and randomEnd are where a hello has its random value.
+// randomAt and randomEnd are the offsets of the random value in a hello.
 const randomAt, randomEnd = 2, 34
 
 // IsHello reports whether the message is a ClientHello or a ServerHello.
 func (f *Fragment) IsHello() bool { return f.Kind == clientHello || f.Kind == serverHello }
 
-// Random returns the random value of a hello, nil if the fragment does not have it.
+// Random returns the random value of a hello, nil if the fragment does not contain it.
 func (f *Fragment) Random() []byte {
 	if !f.IsHello() || f.Offset != 0 || len(f.Data) < randomEnd {
 		return nil

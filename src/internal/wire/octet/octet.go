@@ -7,7 +7,7 @@ package octet
 import "encoding/binary"
 
 // A Reader reads from the front of an untrusted byte slice. A read beyond the end
-// returns zero and leaves the reader empty and Bad, so that a parser can read all
+// returns zero and makes the reader empty and Bad, so that a parser can read all
 // fields and check once. Returned slices alias the byte slice.
 type Reader struct {
 	b   []byte

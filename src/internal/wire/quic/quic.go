@@ -193,7 +193,7 @@ func (c *Connection) Open(fromClient bool, p *Packet) (frames []byte, again bool
 		return nil, false
 	}
 	// After a Retry, the keys are derived from the id that the server chose, and the
-	// client starts again (RFC 9001, section 5.2).
+	// client restarts the handshake (RFC 9001, section 5.2).
 	next, frames := Begin(p)
 	if next != nil {
 		*c = *next

@@ -2,8 +2,8 @@
 
 package tls
 
-// These methods are for DTLS (RFC 6347; version 1.3: RFC 9147), whose records and
-// fragments of messages are not those of TLS. package dtls reads them.
+// These methods are for DTLS (RFC 6347; version 1.3: RFC 9147), whose records and message
+// fragments differ from TLS. Package dtls reads them.
 
 // Datagrams prepares the parser for the messages of DTLS.
 func (p *Parser) Datagrams() { p.datagrams = true }
@@ -34,8 +34,8 @@ func (p *Parser) Encrypted(received bool) {
 	d.ended, d.encryptedKind = true, recordHandshake
 }
 
-// Unverified reports whether the server only asked the client for its hello with a
-// cookie: it has not begun a handshake.
+// Unverified reports whether the server only requested the client's hello with a cookie:
+// it has not begun a handshake.
 func (p *Parser) Unverified() bool { return p.unverified && !p.ServerHello }
 
 // Through reports whether nothing relevant can follow in a handshake of DTLS.

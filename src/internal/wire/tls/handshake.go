@@ -49,8 +49,8 @@ type Handshake struct {
 	// ClientRandom identifies the handshake. It must not be recorded.
 	ClientRandom [32]byte
 
-	// Version and Suite are the server's choice. The versions of DTLS have numbers of
-	// their own.
+	// Version and Suite are the server's choice. The versions of DTLS have different
+	// numbers.
 	Version, Suite uint16
 	// Group is the group of the key exchange, HelloRetryGroup the group that the
 	// server requested in a HelloRetryRequest.
@@ -198,7 +198,7 @@ func (p *Parser) inferred(client, server *direction) Result {
 		return Failed
 	}
 	// A client's early data may have any length. After a client certificate the
-	// server has the last word, which is not visible.
+	// server sends the last message, which is not visible.
 	if p.EarlyData || !client.ended || client.pieces {
 		return Unknown
 	}

@@ -55,10 +55,10 @@ type Parser struct {
 	directions [2]direction // sent, received
 	invalid    bool
 
-	// datagrams reports that the messages are those of DTLS.
+	// datagrams is set for messages of DTLS.
 	datagrams bool
-	// unverified reports that the server asked the client to repeat its hello with a
-	// cookie, and that it has not; hasCookie that its last one had a cookie.
+	// unverified is set if the server requested the client's hello with a cookie, and has
+	// not received it; hasCookie is set if the last hello had a cookie.
 	unverified, hasCookie bool
 
 	sessionID       [32]byte // offered by the client

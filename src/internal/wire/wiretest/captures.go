@@ -64,7 +64,7 @@ func Captures(t testing.TB) []Capture {
 	return all
 }
 
-// Facts returns what is known of a handshake in the words of the captures.
+// Facts returns the values of a handshake in the format of the captures.
 func Facts(p *tls.Handshake) map[string]string {
 	m := map[string]string{"result": [...]string{"unknown", "completed", "inferred", "failed"}[p.Result]}
 	set := func(key string, known bool, format string, value any) {
