@@ -19,12 +19,11 @@ type Broker struct {
 	// AnswerTimeout is how long a subscriber may take to answer before it may be
 	// skipped forward.
 	AnswerTimeout Duration `toml:"answer_timeout" help:"until a subscriber may be skipped forward"`
-	// MaxSubscriptions limits the subscriptions of all users, MaxUserSubscriptions
-	// those of one user.
+	// MaxSubscriptions limits the subscriptions of all users, MaxUserSubscriptions of
+	// each user.
 	MaxSubscriptions     int `toml:"max_subscriptions" help:"of all users"`
 	MaxUserSubscriptions int `toml:"max_user_subscriptions" help:"of one"`
-	// MaxStreams limits the open streams of all users, MaxUserStreams those of one
-	// user.
+	// MaxStreams limits the open streams of all users, MaxUserStreams of each user.
 	MaxStreams     int `toml:"max_streams" help:"of all users"`
 	MaxUserStreams int `toml:"max_user_streams" help:"of one"`
 

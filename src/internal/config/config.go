@@ -121,8 +121,8 @@ func remedy(key string) string {
 
 // Files returns the configuration files of a program in reading order: NAME.conf from
 // the first of dirs that has one, then the drop-ins NAME.conf.d/*.conf of all dirs,
-// sorted by file name. A drop-in replaces those of the same name in later dirs. This is
-// the convention of systemd (systemd-system.conf(5)).
+// sorted by file name. A drop-in replaces drop-ins of the same name in later dirs. This
+// is the convention of systemd (systemd-system.conf(5)).
 func Files(name string, dirs ...string) ([]string, error) {
 	var files []string
 	dropIns := map[string]string{}

@@ -12,7 +12,7 @@ type Inventory struct {
 	IdleTimeout Duration `toml:"idle_timeout" help:"until it exits; 0 disables"`
 	// Retention limits the age of rows; 0 disables the limit.
 	Retention Duration `toml:"retention" help:"of rows; 0: forever"`
-	// Hold reports whether the broker is to keep what the inventory has not counted.
+	// Hold makes the broker keep entries that the inventory has not counted.
 	Hold bool `toml:"hold" help:"have the log keep what is not counted yet"`
 }
 

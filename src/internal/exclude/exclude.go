@@ -21,7 +21,7 @@ const (
 	userKey    = "user"
 )
 
-// Program is a program as far as it is known.
+// Program has the known properties of a program.
 type Program struct {
 	// Executable is the base name of its file.
 	Executable string

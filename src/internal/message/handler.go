@@ -30,14 +30,14 @@ const (
 	longestValue = 4 << 10
 	// longestName is the limit of the journal (sd_journal_send(3)).
 	longestName = 64
-	// patience is how long sending a message may block the caller: recording has
-	// priority over logging.
+	// patience bounds the time that sending a message blocks the caller: recording
+	// has priority over logging.
 	patience = time.Second
 )
 
 // ToJournal reports whether stderr is connected to the journal.
 func ToJournal(stderr io.Writer) bool {
-	// An error means that JOURNAL_STREAM has an invalid value.
+	// An error indicates that JOURNAL_STREAM has an invalid value.
 	connected, err := journal.StderrIsJournalStream()
 	return err == nil && connected && stderr == os.Stderr
 }

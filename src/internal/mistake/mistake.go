@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package mistake describes errors in TOML files (https://toml.io/en/v1.0.0) with the terms
-// of TOML and their lines, and finds the name that was meant.
+// of TOML and their lines, and finds the name that was probably intended.
 package mistake
 
 import (

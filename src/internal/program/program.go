@@ -61,7 +61,7 @@ func Permanent(err error) error {
 	return permanentError{err}
 }
 
-// askedError is the finding of a check or the answer of another process.
+// askedError is the result of a check or the answer of another process.
 type askedError struct{ error }
 
 func (e askedError) Unwrap() error { return e.error }

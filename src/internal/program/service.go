@@ -50,7 +50,7 @@ func Watchdog(ctx context.Context, alive func(context.Context) error, log *slog.
 // Message Bus Instances").
 const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
 
-// BusAddress returns the address of the bus: the one given, or else that of the system bus.
+// BusAddress returns the given address of the bus, or else the address of the system bus.
 func BusAddress(given string) string {
 	if given != "" {
 		return given
@@ -82,8 +82,8 @@ func Readers() (*uint32, error) {
 	return &n, nil
 }
 
-// Configuration returns the paths of the configuration files of a program: those that were
-// given, or else the installed ones.
+// Configuration returns the paths of the configuration files of a program: the given ones,
+// or else the installed ones.
 func Configuration(name string, given []string) ([]string, error) {
 	if len(given) > 0 {
 		return given, nil
@@ -92,7 +92,7 @@ func Configuration(name string, given []string) ([]string, error) {
 }
 
 // Check checks the configuration of a program, as the user of its service unless files are given,
-// and prints the result; load checks what the files and their settings say.
+// and prints the result; load checks the contents of the files and the settings.
 func Check(stdout io.Writer, service, name string, given []string, load func() error) error {
 	user, err := CheckAs(service, len(given) > 0)
 	if err != nil {

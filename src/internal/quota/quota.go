@@ -32,8 +32,8 @@ type Holder struct {
 type Limits struct {
 	// User is the limit of each user.
 	User int
-	// Strangers is the limit of all strangers together, Others that of all strangers and
-	// members.
+	// Strangers is the limit of all strangers together, Others of all strangers and members
+	// together.
 	Strangers, Others int
 }
 

@@ -14,7 +14,7 @@ type Round struct {
 	err  error
 }
 
-// Wait waits for the end of the round. The error is the round's or that of ctx.
+// Wait waits for the end of the round. The error is the round's or the context's.
 func (q *Round) Wait(ctx context.Context) error {
 	select {
 	case <-q.done:

@@ -11,23 +11,23 @@ import (
 const (
 	// tick is the resolution of a Clock, in nanoseconds.
 	tick = 1 << 23
-	// quietTicks is the number of ticks that take Quiet at least, wherever in a tick it
+	// quietTicks is the number of ticks that take at least Quiet, wherever in a tick it
 	// begins.
 	quietTicks = uint64(Quiet)/tick + 2
 	// quietEntries is the number of entries after which a tree without an event among
 	// them is complete, however little time they took. It bounds the memory of
 	// incomplete trees.
 	quietEntries = 8 * settleBlock
-	// backwards is how far the times of a boot may go back, because processors and coalescing
-	// reorder entries; steps of the clock are longer.
+	// backwards bounds how far the times of a boot may go back, because processors and
+	// coalescing reorder entries; steps of the clock are longer.
 	backwards = 10 * time.Second
-	// delay is how late the agent may append an entry.
+	// delay bounds how late the agent appends an entry.
 	delay = 500 * time.Millisecond
 )
 
-// Clock measures the time that passes in a log by its entries, and determines which trees are
-// complete by it. The result depends only on the entries shortly before: it is the same wherever
-// reading began. The zero value is ready to use. It must be used by one goroutine only.
+// Clock measures the time that passes in a log by its entries, and determines by it which trees
+// are complete. The result depends only on the latest entries: it is the same wherever reading
+// began. The zero value is ready to use. It must be used by one goroutine only.
 type Clock struct {
 	// now is the latest time of an entry: nanoseconds since the boot plus offset, which
 	// continues the time of the previous boot. wall is the same as nanoseconds since the
@@ -53,8 +53,8 @@ func (c *Clock) See(sequence, end uint64, boot int64) (until uint64) {
 	case end>>62 != 0: // not a time
 		at = c.now
 	case at+uint64(backwards) < c.now, at < c.now && stepped:
-		// The next boot. Whole ticks, so that ticks end at the same entries wherever
-		// reading began.
+		// The next boot. The offset grows by whole ticks, so that ticks end at the same
+		// entries wherever reading began.
 		c.offset += (c.now - at + tick - 1) / tick * tick
 		at = end + c.offset
 	}

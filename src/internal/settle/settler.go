@@ -57,6 +57,6 @@ func (s *Settler) See(at int64, builder *schema.Builder) {
 	builder.Flush(before)
 }
 
-// Quiet is how long nothing must have happened in a tree before it counts as complete in a log
-// that grows: longer than the agent gathers events and most handshakes pause.
+// Quiet is the time without an event after which a tree counts as complete in a growing log. It is
+// longer than the agent gathers events and most handshakes pause.
 const Quiet = 2 * time.Second

@@ -38,8 +38,8 @@ type Agent struct {
 	Groups       uint64 `bus:"groups" json:"groups" metric:"recorded_groups_total counter" help:"Groups of events in the log."`
 	Chunks       uint64 `bus:"chunks" json:"chunks" metric:"recorded_chunks_total counter" help:"Chunks written to the log."`
 	Losses       []Loss `bus:"losses,tuple" json:"lost"`
-	// RingSize is the size of the ring buffer, RingHighWater the most that it ever
-	// held.
+	// RingSize is the size of the ring buffer, RingHighWater the maximum number of
+	// bytes in it.
 	RingSize      uint64 `bus:"ring-size" json:"ringSize" metric:"ring_size_bytes gauge" help:"Size of the ring between kernel and agent."`
 	RingHighWater uint64 `bus:"ring-high-water" json:"ringHighWater" metric:"ring_high_water_bytes gauge" help:"The most that ever waited in the ring."`
 	// CPU is the processor time used, Resident the resident memory.
@@ -124,7 +124,7 @@ type Source struct {
 
 // Coverage counts the TLS handshakes of an executable.
 type Coverage struct {
-	// Executable is a base name; empty for all executables without a count of their own.
+	// Executable is a base name; empty for all executables without a separate count.
 	Executable string `bus:"executable" json:"executable" label:"executable"`
 	// Matched handshakes were seen at a socket and reported by a library, Socket only
 	// seen, Library only reported. Mismatched ones were both, with different values.

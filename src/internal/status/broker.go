@@ -23,8 +23,8 @@ type Broker struct {
 	EventsLost uint64    `bus:"events-lost" json:"eventsLost" varlink:"-"`
 	Lost       Lost      `bus:"lost" json:"lost"`
 	LostSince  time.Time `bus:"lost-since" json:"lostSinceUSec"`
-	// Unrecorded are the newest periods in which nothing, or one library, was not
-	// recorded. UnrecordedCount is the number of such periods in the retained log,
+	// Unrecorded are the newest periods in which nothing was recorded, or one library
+	// was not. UnrecordedCount is the number of such periods in the retained log,
 	// UnrecordedTotal the total time in which nothing was recorded.
 	Unrecorded      []Unrecorded  `bus:"unrecorded,tuple" json:"unrecorded"`
 	UnrecordedCount uint64        `bus:"unrecorded-count" json:"unrecordedCount"`
@@ -33,8 +33,8 @@ type Broker struct {
 	Removed *Removal `bus:"removed" json:"removed,omitempty"`
 	// Scanning is set while the broker scans the log for these values.
 	Scanning bool `bus:"scanning" json:"scanning,omitempty" varlink:"scanning"`
-	// Subscriptions is the number of subscriptions, Attached the number of those that
-	// are received by a connection, Streams the number of open pipes.
+	// Subscriptions is the number of subscriptions, Attached the number of subscriptions
+	// with a connection, Streams the number of open pipes.
 	Subscriptions uint64 `bus:"subscriptions,u" json:"subscriptions"`
 	Attached      uint64 `bus:"attached,u" json:"attached"`
 	Streams       uint64 `bus:"streams,u" json:"streams"`

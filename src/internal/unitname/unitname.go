@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package unitname removes from names of systemd units what is not recorded.
+// Package unitname removes the parts of systemd unit names that are not recorded.
 package unitname
 
 import "regexp"
