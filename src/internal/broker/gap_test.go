@@ -510,8 +510,8 @@ func TestStreamsAreEntriesWithTwoAdditionalKeys(t *testing.T) {
 	raw := event.Append(nil, &g)
 	for _, boot := range []int64{0, 1_700_000_000_000_000_000, -5} {
 		b := reading.AppendCBOR(nil, &event.Entry{Sequence: 1 << 40, Raw: raw, Boot: boot})
-		var again event.Group
-		if n, err := event.Decode(b, &again); err != nil || n != len(b) || string(event.Append(nil, &again)) != string(raw) {
+		var decoded event.Group
+		if n, err := event.Decode(b, &decoded); err != nil || n != len(b) || string(event.Append(nil, &decoded)) != string(raw) {
 			t.Errorf("boot %d: %x is not a valid entry: %v", boot, b, err)
 		}
 	}

@@ -259,31 +259,31 @@ func compareWithCrauctl(t *testing.T, s *served, groups []client.Group) {
 	}
 	shown := map[string]span{}
 	for d := json.NewDecoder(&out); d.More(); {
-		var one span
-		if err := d.Decode(&one); err != nil {
+		var tree span
+		if err := d.Decode(&tree); err != nil {
 			t.Fatal(err)
 		}
-		if one.Context != "" {
-			shown[one.Context] = one
+		if tree.Context != "" {
+			shown[tree.Context] = tree
 		}
 	}
 	for _, g := range groups {
 		if g.IsMetadata() {
 			continue
 		}
-		one, ok := shown[g.Context]
-		if !ok || one.Executable != g.Executable || one.Origin != g.Origin {
-			t.Errorf("crauctl shows %+v\nRead has   %+v", one, g)
+		tree, ok := shown[g.Context]
+		if !ok || tree.Executable != g.Executable || tree.Origin != g.Origin {
+			t.Errorf("crauctl shows %+v\nRead has   %+v", tree, g)
 		}
 		seconds := func(at time.Time) float64 { return float64(at.UnixMicro()) / 1e6 }
-		if (g.Opens || len(g.Data) == 1 && g.Name == "") && (math.Abs(one.Start-seconds(g.Start)) > 1e-5 || math.Abs(one.End-seconds(g.End)) > 1e-5) {
-			t.Errorf("crauctl: %v to %v\nRead     %v to %v", one.Start, one.End, g.Start, g.End)
+		if (g.Opens || len(g.Data) == 1 && g.Name == "") && (math.Abs(tree.Start-seconds(g.Start)) > 1e-5 || math.Abs(tree.End-seconds(g.End)) > 1e-5) {
+			t.Errorf("crauctl: %v to %v\nRead     %v to %v", tree.Start, tree.End, g.Start, g.End)
 		}
 		for _, d := range g.Data {
 			// The form of the public project has arrays of bytes, and strings that hold NUL.
-			value, ok := one.Events[d.Key]
+			value, ok := tree.Events[d.Key]
 			if !ok {
-				t.Errorf("crauctl shows no %q: %v", d.Key, one.Events)
+				t.Errorf("crauctl shows no %q: %v", d.Key, tree.Events)
 			}
 			if word, is := d.Value.(int64); is && value != float64(word) {
 				t.Errorf("crauctl: %q is %v, want %v", d.Key, value, word)

@@ -143,12 +143,12 @@ func (s *served) lines(t *testing.T, arguments ...string) (lines []string) {
 	}
 	for d := json.NewDecoder(&out); d.More(); {
 		d.UseNumber()
-		var one map[string]any
-		if err := d.Decode(&one); err != nil {
+		var tree map[string]any
+		if err := d.Decode(&tree); err != nil {
 			t.Fatal(err)
 		}
-		if one["context"] != nil {
-			lines = append(lines, shownTree(one, 0)[0])
+		if tree["context"] != nil {
+			lines = append(lines, shownTree(tree, 0)[0])
 		}
 	}
 	return lines

@@ -283,21 +283,21 @@ func TestGroupsAreOnTheBusAsDescribed(t *testing.T) {
 			if len(got) != int(last.Sequence) {
 				t.Fatalf("%d groups, want %d", len(got), last.Sequence)
 			}
-			one := got[1]
-			if one.Sequence != 2 || one.Context != "ab01"+strings.Repeat("0", 28) || one.Start == 0 || one.Start > uint64(time.Now().UnixMicro()) || one.End != one.Start {
-				t.Errorf("%+v", one)
+			odd := got[1]
+			if odd.Sequence != 2 || odd.Context != "ab01"+strings.Repeat("0", 28) || odd.Start == 0 || odd.Start > uint64(time.Now().UnixMicro()) || odd.End != odd.Start {
+				t.Errorf("%+v", odd)
 			}
 			attributes := all("parent", "07"+strings.Repeat("0", 30), "name", "tls::handshake", "origin", "cafe", "executable", `a\xff\x5cb\x0a`)
-			if !reflect.DeepEqual(one.Attributes, attributes) {
-				t.Errorf("attributes %v\nwant %v", one.Attributes, attributes)
+			if !reflect.DeepEqual(odd.Attributes, attributes) {
+				t.Errorf("attributes %v\nwant %v", odd.Attributes, attributes)
 			}
 			data := []datum{
 				{"word", dbus.MakeVariant(int64(-5))}, {"text", dbus.MakeVariant("grün")}, {"nul", dbus.MakeVariant([]byte("a\x00b"))},
 				{"blob", dbus.MakeVariant([]byte{0xff, 0})}, {"empty", dbus.MakeVariant("")}, {"none", dbus.MakeVariant([]byte{})},
 				{`k\x00y`, dbus.MakeVariant(int64(1))},
 			}
-			if !reflect.DeepEqual(one.Data, data) {
-				t.Errorf("data %v\nwant %v", one.Data, data)
+			if !reflect.DeepEqual(odd.Data, data) {
+				t.Errorf("data %v\nwant %v", odd.Data, data)
 			}
 			lost := got[len(got)-1].Attributes
 			if lost["lost"].Value() != uint64(9) || lost["reason"].Value() != "ring-full" {

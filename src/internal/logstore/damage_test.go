@@ -85,8 +85,8 @@ func segmentNames(files map[string][]byte) (names []string) {
 
 // subsequence reports whether all contains got, in order.
 func subsequence(got, all []read) bool {
-	for _, one := range got {
-		i := slices.Index(all, one)
+	for _, e := range got {
+		i := slices.Index(all, e)
 		if i < 0 {
 			return false
 		}

@@ -102,10 +102,10 @@ func TestWriterDetectsThatItsSegmentIsGone(t *testing.T) {
 				// This writer continues, and so does the next one.
 				appendTest(t, w, "e")
 				mustTest(t, w.Close())
-				again := openTest(t, dir, lossOptions(&lost))
-				appendTest(t, again, "f")
-				if len(lost) != 1 || again.store != w.store && name != "replaced by a copy" {
-					t.Errorf("after reopening: %d losses, store %x, was %x", len(lost), again.store, w.store)
+				reopened := openTest(t, dir, lossOptions(&lost))
+				appendTest(t, reopened, "f")
+				if len(lost) != 1 || reopened.store != w.store && name != "replaced by a copy" {
+					t.Errorf("after reopening: %d losses, store %x, was %x", len(lost), reopened.store, w.store)
 				}
 				if !strings.Contains(name, "copy") {
 					got, errs = readAll(readerTest(t, dir, Query{}))

@@ -262,8 +262,8 @@ func TestMissingStoreIDIsTakenFromMostSegments(t *testing.T) {
 	if id, known, err := segment.StoreID(dir, append(list, 1<<40)); err != nil || !known || id != want {
 		t.Errorf("the id is %x, %v, %v, want %x", id, known, err, want)
 	}
-	if again := openTest(t, dir, testOptions(newTestClock())); again.store != want {
-		t.Errorf("the writer's id is %x, want %x", again.store, want)
+	if reopened := openTest(t, dir, testOptions(newTestClock())); reopened.store != want {
+		t.Errorf("the writer's id is %x, want %x", reopened.store, want)
 	}
 	if id, ok := segment.Identity(dir); !ok || id != want {
 		t.Errorf("the file holds %x, %v", id, ok)
@@ -284,11 +284,11 @@ func TestAnotherLogThatReplacedAllSegmentsIsContinued(t *testing.T) {
 	other, all := filledStore(t, backup, 2, 3)
 	mustTest(t, other.Close())
 	writeDir(t, dir, readSegmentsTest(t, backup))
-	again := openTest(t, dir, testOptions(newTestClock()))
-	if again.store != other.store {
-		t.Errorf("the store is %x, want %x", again.store, other.store)
+	reopened := openTest(t, dir, testOptions(newTestClock()))
+	if reopened.store != other.store {
+		t.Errorf("the store is %x, want %x", reopened.store, other.store)
 	}
-	appendTest(t, again, "new")
+	appendTest(t, reopened, "new")
 	var want []string
 	for _, e := range all {
 		want = append(want, e.text)

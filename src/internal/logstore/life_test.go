@@ -98,8 +98,8 @@ func TestSealingKeepsEntriesSequencesAndHashes(t *testing.T) {
 	if again := sealTest(t, w); len(again) != 0 {
 		t.Errorf("%d segments were sealed again", len(again))
 	}
-	one := readerTest(t, dir, Query{Terms: [][]Term{{NewTerm(Name, "two 1 7")}}})
-	got, errs = readAll(one)
+	reader := readerTest(t, dir, Query{Terms: [][]Term{{NewTerm(Name, "two 1 7")}}})
+	got, errs = readAll(reader)
 	if len(errs) > 0 || len(got) != 80 {
 		t.Errorf("a term of one segment: %d entries, want its 80; %v", len(got), errs)
 	}

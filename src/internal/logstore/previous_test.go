@@ -187,8 +187,8 @@ func FuzzNote(f *testing.F) {
 	f.Add(note{pending: Previous{End: 5, Orderly: true, BootID: testBoot}}.String())
 	f.Fuzz(func(t *testing.T, text string) {
 		n := parseNote(text)
-		if again := parseNote(n.String()); again != n {
-			t.Errorf("%q is read as %+v, which is read as %+v", text, n, again)
+		if reparsed := parseNote(n.String()); reparsed != n {
+			t.Errorf("%q is read as %+v, which is read as %+v", text, n, reparsed)
 		}
 	})
 }

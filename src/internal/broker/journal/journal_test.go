@@ -267,7 +267,7 @@ func TestAFailingDiskLosesNoDurablePosition(t *testing.T) {
 	for n := range uint64(300) {
 		id := n % 5
 		var err error
-		if _, there := promised[id]; !there {
+		if _, defined := promised[id]; !defined {
 			d := definition(id, "x")
 			d.Place = at(n)
 			err = j.Define(d)

@@ -19,7 +19,7 @@ const (
 	// MaxPage is the largest total size of its groups in bytes, unless it has only
 	// one.
 	MaxPage = 4 << 20
-	// pageTime is how long Next searches for matching groups. A caller that
+	// pageTime is the time that Next searches for matching groups. A caller that
 	// receives none, but a position that has moved, calls again.
 	pageTime = 5 * time.Second
 	// timeCheck is the number of bytes of the log read between two checks of the

@@ -21,8 +21,8 @@ func TestGroupReadsAndBrokerTruncatesWithoutPolkit(t *testing.T) {
 		Truncate:  {"root": true, "broker": true, "broker in group": true},
 	}
 	for action, want := range allowed {
-		for name, who := range callers {
-			if got := a.allowed(who, action); got != want[name] {
+		for name, caller := range callers {
+			if got := a.allowed(caller, action); got != want[name] {
 				t.Errorf("%s by %s: allowed %v, want %v", action, name, got, want[name])
 			}
 		}

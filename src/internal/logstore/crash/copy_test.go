@@ -62,9 +62,9 @@ func TestATornCopyOfALiveLogHasAllDurableEntries(t *testing.T) {
 		entries += len(got)
 
 		// An agent can continue a restored copy.
-		again := exec.Command(self)
-		again.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s", asWriter, copied, last+1, system))
-		kill(t, again, promised)
+		restarted := exec.Command(self)
+		restarted.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s", asWriter, copied, last+1, system))
+		kill(t, restarted, promised)
 		_, more := check(t, copied, promised)
 		if t.Failed() {
 			t.Fatalf("round %d (%s): %s%s", round, system, notes, more)

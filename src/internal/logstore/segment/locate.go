@@ -25,7 +25,7 @@ func (s *Segment) Locate(sequence uint64, store [16]byte, end int64) (at Place, 
 			return at, ok, after, err
 		}
 		if len(places) == 0 {
-			break // damage: what is known so far must do
+			break // damage: use the result so far
 		}
 		i := sort.Search(len(places), func(i int) bool { return places[i].Sequence > sequence })
 		if i > 0 {
