@@ -97,7 +97,7 @@ type Libraries struct {
 	attaching sync.Mutex
 	mu        sync.Mutex
 	finder    discover.Finder
-	// optional: a file without sites is not an error.
+	// optional is set if a file without sites is not an error.
 	optional bool
 	// names are globs for the base names of the files that the finder finds.
 	names []string
@@ -114,7 +114,7 @@ type Libraries struct {
 	// of the first change since then. In nanoseconds since boot.
 	led           map[string]fileID
 	last, noticed uint64
-	// none: it was logged that no library is attached.
+	// none is set if it was logged that no library is attached.
 	none bool
 	// others and sources are documented in Options.
 	others  bool

@@ -56,13 +56,13 @@ type Foreign struct {
 	near  map[file]bool
 	// since is the time of the oldest of fresh, in nanoseconds since boot.
 	since uint64
-	// all: all processes must be listed.
+	// all is set if all processes must be listed.
 	all bool
 	// files are the files that were examined.
 	files map[fileKey]*foreign
 	// watched are the processes whose end is awaited.
 	watched map[int]*os.File
-	// without: the opener could not be reached.
+	// without is set if the opener could not be reached.
 	without, closed bool
 	// looking is held during a search. It is acquired before mu.
 	looking sync.Mutex
