@@ -206,7 +206,7 @@ func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.Object
 // commandAs returns the command for callAs.
 func commandAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.ObjectPath, method string, more ...string) *exec.Cmd {
 	t.Helper()
-	// Only root can access the test program in its directory.
+	// Copy the test program: only root can enter its directory.
 	program := filepath.Join(bus.Dir, "test")
 	if _, err := os.Stat(program); err != nil {
 		text, err := os.ReadFile(os.Args[0])

@@ -15,8 +15,8 @@ import (
 	"crypto-auditing/src/internal/schema/saved"
 )
 
-// Save writes the incomplete trees and the other state of the builder, for Load. The builder must not be
-// Ordered.
+// Save writes the incomplete trees and the other state of the builder, for Load. The builder must
+// not be Ordered.
 func (b *Builder) Save(w io.Writer) error {
 	all := saved.Builder{Version: saved.Version, Order: b.order, Trees: b.active.count}
 	for _, id := range sortedKeys(b.libraries) {

@@ -138,8 +138,8 @@ func (l *Live) read(ctx context.Context, newest logstore.Cursor) (wait time.Dura
 	return l.walk.due(), nil
 }
 
-// begin starts a walk at the end of the cache or, if that is empty, at the end of the log, after
-// all operations that are complete there.
+// begin starts a walk at the end of the cache or, if that has no position, at the end of the log,
+// after all operations that are complete there.
 func (l *Live) begin(ctx context.Context, newest logstore.Cursor) (err error) {
 	l.leave()
 	at, opened := l.Cache.Newest()

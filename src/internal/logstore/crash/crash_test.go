@@ -216,8 +216,8 @@ func noise(n int) []byte {
 	return b
 }
 
-// batch makes n entries that contain number, number+1, and so on, and some bytes of
-// padding.
+// batch makes n entries that contain number, number+1, and so on, and less than padding
+// bytes of padding.
 func batch(number, n, padding int) logstore.Batch {
 	now := logstore.SystemClock{}.Now().Boot
 	b := logstore.Batch{Events: uint32(n), First: now, Last: now}

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A varlink client of its own, after https://varlink.org alone.
+"""An independent varlink client, written only from https://varlink.org.
 
 Usage: client.py SOCKET METHOD [PARAMETERS [COUNT]]
 
 Calls METHOD, with `more` if COUNT is given, and prints each reply as one line
-of JSON, at most COUNT. Every reply is checked against the description that
-the service gives of its interface: all fields are there, with their types, no
-others, and an error is one that is declared. Exit status 1 and a line on
-standard error say what is wrong.
+of JSON, at most COUNT. Every reply is checked against the service's description
+of its interface: it must have exactly the described fields, with their types, and
+an error must be a declared one. On failure, the exit status is 1, with the reason
+on standard error.
 """
 import json
 import re
