@@ -106,8 +106,8 @@ func TestExamplesUseExistingMembers(t *testing.T) {
 		t.Errorf("examples %+v", examples)
 	}
 	for name, text := range map[string]string{
-		"of no member":        "[a.b.N]\n    run\n",
-		"of nothing":          "    run\n",
+		"an unknown member":   "[a.b.N]\n    run\n",
+		"without a member":    "    run\n",
 		"text after commands": "[a.b.M]\n    run\nText.\n",
 	} {
 		t.Run(name, func(t *testing.T) {

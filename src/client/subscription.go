@@ -70,7 +70,7 @@ func (s *Skipped) Error() string {
 }
 
 // Subscription delivers groups as they are appended to the log, each at most once.
-// It has a connection of its own. After a restart of the broker or the bus it
+// It has a separate connection. After a restart of the broker or the bus it
 // reconnects and resubscribes: an ephemeral subscription continues after the last
 // delivered group, a durable one at the broker's position.
 //
@@ -452,8 +452,8 @@ type SubscriptionInfo struct {
 	path dbus.ObjectPath
 }
 
-// Subscriptions lists the subscriptions of the caller's user, or for root those of
-// all users.
+// Subscriptions lists the subscriptions of the caller's user, or for root of all
+// users.
 func (c *Client) Subscriptions(ctx context.Context) ([]SubscriptionInfo, error) {
 	var list []struct {
 		Name               string
@@ -497,7 +497,7 @@ func (c *Client) DeleteSubscription(ctx context.Context, name string) error {
 }
 
 // End ends the subscription that info describes; a durable one is deleted. Root may
-// end those of all users.
+// end subscriptions of all users.
 func (c *Client) End(ctx context.Context, info SubscriptionInfo) error {
 	if _, err := c.call(ctx, info.path, subscriptionInterface+".Close"); err != nil {
 		return fmt.Errorf("cannot end subscription %q: %w", info.Name, err)

@@ -369,7 +369,7 @@ func (o *ExportOptions) encode() map[string]dbus.Variant {
 	return m
 }
 
-// Export returns a document about what was observed: a bill of materials ("cbom-1.6", "cbom-1.7"), a report
+// Export returns a document about the observations: a bill of materials ("cbom-1.6", "cbom-1.7"), a report
 // ("report-html", "report-json", "report-csv", "report-junit"). It must be read within a minute, and
 // closed. Errors: ErrInvalidArgument for an unknown format, ErrLimitExceeded, ErrStoreCorrupt,
 // ErrAccessDenied, ErrUnreachable.

@@ -122,7 +122,7 @@ func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 	}
 }
 
-// reloads reloads on each SIGHUP, in a goroutine of its own because attaching takes time.
+// reloads reloads on each SIGHUP, in a separate goroutine because attaching takes time.
 func (s *service) reloads(ctx context.Context, reload func() error) {
 	for {
 		select {

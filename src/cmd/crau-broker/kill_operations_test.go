@@ -45,7 +45,7 @@ func completed(t *testing.T, dir, program string) (all, of []uint64) {
 
 func TestOperationsAreSentAtMostOnceAcrossKills(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes ten seconds")
+		t.Skip("takes ten seconds")
 	}
 	bus := bustest.Start(t, bustest.Daemon)
 	dir := t.TempDir()

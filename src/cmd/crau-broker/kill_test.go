@@ -147,7 +147,7 @@ func readLog(t *testing.T, dir string, take func(sequence uint64, g *event.Group
 // group twice or out of order, and a kill costs at most one window.
 func TestEveryGroupIsSentAtMostOnceAcrossKills(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes half a minute")
+		t.Skip("takes half a minute")
 	}
 	bus := bustest.Start(t, bustest.Daemon)
 	dir := t.TempDir()

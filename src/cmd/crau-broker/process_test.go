@@ -68,7 +68,7 @@ func (printer) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	}
 }
 
-// process is a broker in a process of its own.
+// process is a broker in a separate process.
 type process struct {
 	t         *testing.T
 	bus       *bustest.Bus

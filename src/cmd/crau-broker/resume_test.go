@@ -27,7 +27,7 @@ func attached(t *testing.T, conn *dbus.Conn) []string {
 	}
 	err := conn.Object(brokerName, brokerPath).Call(brokerName+".ListSubscriptions", dbus.FlagNoAutoStart).Store(&list)
 	if err != nil {
-		return nil // there is no broker yet
+		return nil // the broker has not started yet
 	}
 	var names []string
 	for _, l := range list {

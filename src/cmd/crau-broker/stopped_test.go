@@ -23,7 +23,7 @@ import (
 // its messages.
 func TestAStoppedClientBlocksNoOthers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes half a minute")
+		t.Skip("takes half a minute")
 	}
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) { stopped(t, kind) })
@@ -107,7 +107,7 @@ func stopped(t *testing.T, kind bustest.Kind) {
 		t.Errorf("the broker uses %d bytes", resident)
 	}
 
-	// When it continues, it is notified of what it missed, and receives new entries.
+	// When the client continues, it is notified of skipped entries, and receives new ones.
 	if err := victim.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func TestLongMessagesAreDiscardedUnread(t *testing.T) {
 // one service, block no others, even of the same user.
 func TestConnectionsThatDoNotReadBlockNoOthers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes half a minute")
+		t.Skip("takes half a minute")
 	}
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) { unread(t, kind) })

@@ -36,7 +36,7 @@ func severalBoots(t *testing.T) (dir string) {
 	} {
 		// Each boot restarts its clock; only the order of the log shows which is later.
 		if run.reason == event.MachineCrashed {
-			// As after a crash: the sequences then leave room for what was lost.
+			// As after a crash: the sequences skip numbers for lost entries.
 			if err := os.Remove(filepath.Join(dir, ".lock")); err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +174,7 @@ func TestABootWithARemovedStartHasNoKnownID(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		parts []any
-		want  string // its id
+		want  string // the boot id
 		shown string
 	}{
 		"that crashed": {

@@ -36,7 +36,7 @@ func bashCompletion(t *testing.T, line, answer string) string {
 	if err != nil {
 		t.Fatalf("bash: %v", err)
 	}
-	// Bash replaces what follows the last character at which it breaks words.
+	// Bash replaces the text after the last character at which it breaks words.
 	return line[:strings.LastIndexAny(line, " =:")+1] + strings.TrimSuffix(string(out), "\n")
 }
 

@@ -73,7 +73,7 @@ func store(t testing.TB, groups []event.Group) string {
 	return dir
 }
 
-func TestADirectoryShowsWhatAFileShows(t *testing.T) {
+func TestADirectoryShowsTheSameAsAFile(t *testing.T) {
 	groups := append(workload(t, "gnutls-tls13-p256", 30), workload(t, "openssl-tls13-x25519", 30)...)
 	dir := store(t, groups)
 	file := write(t, "log", encode(groups))
@@ -104,7 +104,7 @@ func TestADirectoryShowsWhatAFileShows(t *testing.T) {
 	}
 }
 
-func TestTheNewestAreTheEndOfAll(t *testing.T) {
+func TestTheNewestOperationsAreTheEndOfTheOutput(t *testing.T) {
 	for _, trace := range []string{"gnutls-tls13-p256", "openssl-tls13-x25519"} {
 		dir := store(t, workload(t, trace, 1500))
 		all := strings.SplitAfter(crauctl(t, "query", "--directory", dir, "-o", "json").stdout, "\n")
@@ -143,7 +143,7 @@ func TestADamagedSegmentIsReadAroundTheDamage(t *testing.T) {
 	}
 	file := crauctl(t, "query", "--file", segments[0], "-o", "cat")
 	if file.code != 1 || !strings.Contains(file.stderr, segments[0]) || file.stdout == "" {
-		t.Errorf("of the segment alone, exit code %d, error %q, want 1 and the segment", file.code, file.stderr)
+		t.Errorf("with only the segment, exit code %d, error %q, want 1 and the segment", file.code, file.stderr)
 	}
 }
 
@@ -268,7 +268,7 @@ func followed(t *testing.T, now time.Time, output *shared, arguments ...string) 
 	}
 }
 
-func TestFollowingShowsWhatIsAppended(t *testing.T) {
+func TestFollowingShowsAppendedEntries(t *testing.T) {
 	dir := t.TempDir()
 	w := openStore(t, dir)
 	defer w.Close()
@@ -309,13 +309,13 @@ func TestFollowingWaitsUntilAnOperationIsQuiet(t *testing.T) {
 	// The clock stands at the beginning of the handshake.
 	time.Sleep(50 * time.Millisecond)
 	if output.String() != "" {
-		t.Errorf("shown before it is quiet:\n%s", output.String())
+		t.Errorf("shown before the operation is quiet:\n%s", output.String())
 	}
 	if code := stop(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if !strings.Contains(output.String(), "tls::handshake server") {
-		t.Errorf("not shown at the end:\n%s", output.String())
+		t.Errorf("the operation is not shown at the end:\n%s", output.String())
 	}
 	if _, err := logstore.ParseCursor(strings.TrimSpace(string(mustRead(t, saved)))); err != nil {
 		t.Error(err)

@@ -61,7 +61,7 @@ func TestUnknownNamesAreReportedWithTheNearestOne(t *testing.T) {
 	for name, c := range map[string]struct{ argument, want string }{
 		"a key":                 {"tls::grup=x25519", `no key "tls::grup" is known; did you mean "tls::group"?`},
 		"a key without a scope": {"protcol_version=771", `no key "protcol_version" is known; did you mean "protocol_version"?`},
-		"a key like no other":   {"company::thing=1", `no key "company::thing" is known` + "\n"},
+		"an unknown key":        {"company::thing=1", `no key "company::thing" is known` + "\n"},
 		"a context":             {"--context=tls::handshak", `no context "tls::handshak" is known; did you mean "tls::handshake"?`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -329,8 +329,8 @@ func TestQueryReportsRemovedEntries(t *testing.T) {
 		"since before the oldest":  {[]string{"--since", "@1784800009"}, note},
 		"since later":              {[]string{"--since", "@1784800021"}, ""},
 		"until, before the record": {[]string{"--until", "@1784800022"}, note},
-		"fewer than there are":     {[]string{"-n", "2"}, ""},
-		"more than there are":      {[]string{"-n", "3"}, note},
+		"fewer than all":           {[]string{"-n", "2"}, ""},
+		"more than all":            {[]string{"-n", "3"}, note},
 		"more than match":          {[]string{"-n", "1", "--executable", "one"}, "-- No operations --\n" + note + "crauctl: no operation of the log matches the options\n"},
 		"after the oldest":         {[]string{"--after-cursor", "oldest"}, ""},
 	} {

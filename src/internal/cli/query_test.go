@@ -91,17 +91,17 @@ func TestTimeLimitsSelectOperations(t *testing.T) {
 		arguments []string
 		want      []string // seconds of the starts
 	}{
-		"no limit":            {nil, []string{"23:13:23", "23:14:23", "23:15:23"}},
-		"since":               {[]string{"--since", "2026-02-24T23:14:23Z"}, []string{"23:14:23", "23:15:23"}},
-		"until":               {[]string{"--until", "2026-02-24T23:15:23Z"}, []string{"23:13:23", "23:14:23"}},
-		"since and until":     {[]string{"-S", "2026-02-24 23:14:00", "-U", "2026-02-24 23:15:00"}, []string{"23:14:23"}},
-		"since too late":      {[]string{"--since", "today"}, nil},
-		"relative":            {[]string{"--since", "2000 days ago", "--until", "+1h"}, []string{"23:13:23", "23:14:23", "23:15:23"}},
-		"the newest":          {[]string{"-n", "1"}, []string{"23:15:23"}},
-		"zero":                {[]string{"-n", "0"}, nil},
-		"more than there are": {[]string{"-n", "100"}, []string{"23:13:23", "23:14:23", "23:15:23"}},
-		"newest first":        {[]string{"-r"}, []string{"23:15:23", "23:14:23", "23:13:23"}},
-		"two newest first":    {[]string{"-r", "-n", "2"}, []string{"23:15:23", "23:14:23"}},
+		"no limit":         {nil, []string{"23:13:23", "23:14:23", "23:15:23"}},
+		"since":            {[]string{"--since", "2026-02-24T23:14:23Z"}, []string{"23:14:23", "23:15:23"}},
+		"until":            {[]string{"--until", "2026-02-24T23:15:23Z"}, []string{"23:13:23", "23:14:23"}},
+		"since and until":  {[]string{"-S", "2026-02-24 23:14:00", "-U", "2026-02-24 23:15:00"}, []string{"23:14:23"}},
+		"since too late":   {[]string{"--since", "today"}, nil},
+		"relative":         {[]string{"--since", "2000 days ago", "--until", "+1h"}, []string{"23:13:23", "23:14:23", "23:15:23"}},
+		"the newest":       {[]string{"-n", "1"}, []string{"23:15:23"}},
+		"zero":             {[]string{"-n", "0"}, nil},
+		"more than all":    {[]string{"-n", "100"}, []string{"23:13:23", "23:14:23", "23:15:23"}},
+		"newest first":     {[]string{"-r"}, []string{"23:15:23", "23:14:23", "23:13:23"}},
+		"two newest first": {[]string{"-r", "-n", "2"}, []string{"23:15:23", "23:14:23"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, append([]string{"query", "--file", publicLog, "--boot-time", publicBoot}, c.arguments...)...)
@@ -236,7 +236,7 @@ func TestALogIsReadInEveryForm(t *testing.T) {
 	}
 }
 
-func TestAPipeIsReadAsAFileIs(t *testing.T) {
+func TestAPipeIsReadLikeAFile(t *testing.T) {
 	plain := encode(handshakes(t, "openssl-tls12"))
 	want := crauctl(t, "query", "--file", write(t, "log", plain)).stdout
 	for name, content := range map[string][]byte{

@@ -39,7 +39,7 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
-// onScreen runs crauctl on a pseudo-terminal and returns what it shows.
+// onScreen runs crauctl on a pseudo-terminal and returns the output.
 func onScreen(t *testing.T, variables map[string]string, arguments ...string) (screen, stderr string, code int) {
 	t.Helper()
 	master, slave := openTerminal(t)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestASegmentThatCannotBeReadIsReportedAndTheRestIsShown(t *testing.T) {
+func TestAnUnreadableSegmentIsReportedAndOthersAreShown(t *testing.T) {
 	groups := workload(t, "openssl-tls13-x25519", 100)
 	dir := store(t, groups)
 	segments, err := filepath.Glob(filepath.Join(dir, "audit-*"))

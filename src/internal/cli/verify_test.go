@@ -166,7 +166,7 @@ func TestReportsHaveAllForms(t *testing.T) {
 		pretty := crauctl(t, command, "--directory", dir, "-o", "json-pretty")
 		lines := crauctl(t, command, "--directory", dir, "-o", "json")
 		if !strings.Contains(pretty.stdout, "\n  \"") {
-			t.Errorf("%s: it is not indented: %s", command, pretty.stdout)
+			t.Errorf("%s: the JSON is not indented: %s", command, pretty.stdout)
 		}
 		var compacted bytes.Buffer
 		for d := json.NewDecoder(strings.NewReader(pretty.stdout)); d.More(); {

@@ -22,7 +22,7 @@ func TestRulesExcludeByUnitExecutableAndUser(t *testing.T) {
 		"an executable":                   {"executable=curl", curl, true},
 		"another executable":              {"executable=wget", curl, false},
 		"a pattern":                       {"executable=c[au]*", curl, true},
-		"a pattern for all of the name":   {"executable=cur", curl, false},
+		"a part of the name":              {"executable=cur", curl, false},
 		"a user by number":                {"user=1000", curl, true},
 		"a user by name":                  {"user=root", backup, true},
 		"another user":                    {"user=root", curl, false},

@@ -75,7 +75,7 @@ func TestTheStatusOfTheAgentCompletesTheCoverage(t *testing.T) {
 	}
 }
 
-func TestAnAgentThatStoppedAfterAPeriodIsNoGapInIt(t *testing.T) {
+func TestAnAgentStoppedAfterAPeriodIsNotAGap(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0).UTC()
 	c := config(t, t.TempDir())
 	c.Now = func() time.Time { return now }
@@ -91,7 +91,7 @@ func TestAnAgentThatStoppedAfterAPeriodIsNoGapInIt(t *testing.T) {
 	}
 }
 
-func TestWithoutAStatusObservedFails(t *testing.T) {
+func TestObservedFailsWithoutAStatus(t *testing.T) {
 	c := config(t, t.TempDir())
 	bad := errors.New("no broker")
 	c.Status = func(context.Context) (*status.Broker, error) { return nil, bad }

@@ -483,7 +483,7 @@ func TestCountsAreExactWhenTheLogIsReadRepeatedly(t *testing.T) {
 		t.Errorf("counts are %v\nwant %v", got, g.truth)
 	}
 	if at := i.UpToDate(); len(at) != logCursor {
-		t.Errorf("it is up to date to %q", at)
+		t.Errorf("the inventory is up to date to %q", at)
 	}
 	checkIndependently(t, g.dir, directory)
 	o, err := i.Observed(context.Background(), inventory.Filter{})
@@ -586,7 +586,7 @@ func TestADamagedInventoryIsSetAsideAndRebuilt(t *testing.T) {
 			var asides []string
 			config.Damaged = func(err error, path string) {
 				if !database.IsDamage(err) {
-					t.Errorf("it is set aside for %v", err)
+					t.Errorf("the inventory is set aside for %v", err)
 				}
 				asides = append(asides, path)
 			}
@@ -667,7 +667,7 @@ func TestRowsCountedBeforeAnErrorAreKept(t *testing.T) {
 		t.Errorf("with a cancelled context, the error is %v", err)
 	}
 	if second := i.UpToDate(); len(first) != logCursor || second <= first {
-		t.Errorf("it is up to date to %q, then %q", first, second)
+		t.Errorf("the inventory is up to date to %q, then %q", first, second)
 	}
 	catchUp(t, i, logDirectory(g.dir))
 	if got := counted(t, i); !reflect.DeepEqual(got, g.truth) {

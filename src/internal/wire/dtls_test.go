@@ -194,7 +194,7 @@ func TestAnotherHandshakeBetweenTheSameAddressesIsRecorded(t *testing.T) {
 }
 
 // A server answers a hello without a cookie, whose source address may be forged.
-func TestAHelloThatIsOnlyVerifiedIsNoHandshake(t *testing.T) {
+func TestAVerifiedHelloIsNotAHandshake(t *testing.T) {
 	c := capture(t, "dtls-openssl")
 	r := collect(wire.DefaultLimits())
 	all := fragments(&c.Handshake, side{2, 7, serverTask, false})

@@ -465,7 +465,7 @@ func (t *Tracker) give(c *connection, wasCut, suspected bool) {
 }
 
 // Expire ends the connections that began too long before now, a time in nanoseconds
-// since boot, and passes on what is known of them. Call it every few seconds while
+// since boot, and passes on their known handshakes. Call it every few seconds while
 // connections are open; it is cheap if none has expired.
 func (t *Tracker) Expire(now uint64) {
 	for c := t.oldest; c != nil && c.start+t.limits.Time <= now; c = t.oldest {

@@ -290,8 +290,8 @@ func (f *follower) take(g *event.Group, raw []byte, boot int64, sequence uint64,
 }
 
 // belongs reports whether a group belongs to one of the operations. Context ids are
-// reused: a context that is opened again inside another operation, or as one of its own,
-// does not belong any more.
+// reused: a context that is reopened inside another operation, or as a separate one, no
+// longer belongs to them.
 func (f *follower) belongs(g *event.Group, sequence uint64) bool {
 	parent, opens := opening(g)
 	before, known := f.ids[g.Context]

@@ -21,7 +21,7 @@ import (
 	"crypto-auditing/src/internal/settle"
 )
 
-// sign returns the sign of every selected operation, nil if there is none to search for.
+// sign returns the sign of every selected operation, nil if there is no sign to search for.
 func (q *query) sign() *selection.Sign {
 	return q.selection.Sign(q.directory == "", q.boot.Forced != nil)
 }

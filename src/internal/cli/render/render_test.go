@@ -74,7 +74,7 @@ func TestARemovalIsShownWithTheKnownDetails(t *testing.T) {
 		}
 		n, ok := render.NewNotice(&g, entry, 0)
 		if !ok || n.Text(time.UTC) != want {
-			t.Errorf("it is %q, want %q", n.Text(time.UTC), want)
+			t.Errorf("the text is %q, want %q", n.Text(time.UTC), want)
 		}
 	}
 }

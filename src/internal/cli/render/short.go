@@ -175,7 +175,7 @@ func (p *short) data(s *schema.Span, shown map[string]bool, separator string) {
 		if shown[d.Key] || !p.options.shows(d.Key) || p.options.Fields == nil && isAdded(d.Key) || (d.Key == schema.KeyName && d.Value.Kind == event.String) {
 			continue
 		}
-		// The scope is nearly always that of the context.
+		// The scope is nearly always the context's.
 		key := d.Key
 		if scope != "" {
 			key = strings.TrimPrefix(key, scope+"::")

@@ -76,7 +76,7 @@ func orNone(text string) string {
 }
 
 // rowKeys returns the keys that form the algorithm of a context: the keys of its summary
-// for which it has data of its own, else all keys of its data that the agent did not add.
+// for which it has its own data, else all keys of its data that the agent did not add.
 func rowKeys(c *schema.Context, s *schema.Span) (keys []string) {
 	if c != nil {
 		for _, key := range c.Summary {

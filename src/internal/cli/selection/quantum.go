@@ -37,7 +37,7 @@ func resists(r *schema.Registry, argument, value string) (func(root *schema.Span
 	}, nil
 }
 
-// quantum returns the value of keyQuantum, empty if there is none.
+// quantum returns the value of keyQuantum, empty if it has none.
 func quantum(facts fact.Facts) string {
 	for _, attribute := range []fact.Attribute{fact.Quantum, fact.AuthenticationQuantum} {
 		f, ok := facts[attribute]

@@ -48,7 +48,7 @@ func TestColoursFollowTheEnvironment(t *testing.T) {
 		want        bool
 	}{
 		"an ordinary terminal": {map[string]string{"TERM": "xterm-256color"}, true},
-		"a dumb one":           {map[string]string{"TERM": "dumb"}, false},
+		"a dumb terminal":      {map[string]string{"TERM": "dumb"}, false},
 		"NO_COLOR":             {map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestThePagerFollowsTheEnvironment(t *testing.T) {
 	}{
 		"CRAU_PAGER":               {map[string]string{"CRAU_PAGER": "sed s/^/ours:/", "PAGER": "sed s/^/any:/"}, "ours:text\n"},
 		"PAGER":                    {map[string]string{"PAGER": "sed s/^/any:/"}, "any:text\n"},
-		"none":                     {map[string]string{"CRAU_PAGER": "", "PAGER": "sed s/^/any:/"}, ""},
+		"an empty CRAU_PAGER":      {map[string]string{"CRAU_PAGER": "", "PAGER": "sed s/^/any:/"}, ""},
 		"a missing pager":          {map[string]string{"CRAU_PAGER": "no-such-pager -x", "PAGER": "sed s/^/any:/"}, "any:text\n"},
 		"on a dumb terminal":       {map[string]string{"TERM": "dumb", "PAGER": "sed s/^/any:/"}, ""},
 		"less with its options":    {map[string]string{"PAGER": "sh -c 'cat; echo $LESS $LESSCHARSET'", "LESS": "i"}, "text\nFRSXMK utf-8\n"},

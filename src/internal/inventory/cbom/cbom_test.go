@@ -520,7 +520,7 @@ func TestEveryNameOfTheTableIsAnAlgorithmAndEveryClaimHasASource(t *testing.T) {
 		}
 	}
 	if all := slices.Sorted(maps.Keys(table.Sources)); len(all) != len(used) {
-		t.Errorf("of the sources %v, only %v are used", all, used)
+		t.Errorf("the sources are %v, but only %v are used", all, used)
 	}
 }
 

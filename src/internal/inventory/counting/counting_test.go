@@ -191,7 +191,7 @@ func TestOperationsBecomeRows(t *testing.T) {
 	}
 }
 
-func TestUnitsOfOneNameEachAreFolded(t *testing.T) {
+func TestUniqueUnitNamesAreFolded(t *testing.T) {
 	for in, want := range map[string]string{
 		"nginx.service": "nginx.service", "user@1000.service": "user@1000.service", "getty@tty1.service": "getty@tty1.service",
 		"libpod-" + strings.Repeat("ab", 32) + ".scope":         "libpod-*.scope",

@@ -95,10 +95,10 @@ func TestTheAppliedPolicyPrecedesTheConfiguredOne(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		"applied": {map[string]string{"etc/state/current": "FUTURE:SHA1\n", "etc/config": "DEFAULT\n"}, "FUTURE:SHA1"},
-		"wanted":  {map[string]string{"etc/config": "# a comment\n\ndefault # another\n SHA1:NO-PQ\n", "share/default-config": "LEGACY"}, "DEFAULT:SHA1:NO-PQ"},
-		"default": {map[string]string{"share/default-config": "LEGACY\n"}, "LEGACY"},
-		"empty":   {map[string]string{"etc/config": "\n", "share/default-config": "LEGACY\n"}, "LEGACY"},
+		"applied":    {map[string]string{"etc/state/current": "FUTURE:SHA1\n", "etc/config": "DEFAULT\n"}, "FUTURE:SHA1"},
+		"configured": {map[string]string{"etc/config": "# a comment\n\ndefault # another\n SHA1:NO-PQ\n", "share/default-config": "LEGACY"}, "DEFAULT:SHA1:NO-PQ"},
+		"default":    {map[string]string{"share/default-config": "LEGACY\n"}, "LEGACY"},
+		"empty":      {map[string]string{"etc/config": "\n", "share/default-config": "LEGACY\n"}, "LEGACY"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, _ := machine(t, c.files)

@@ -41,7 +41,7 @@ type word struct {
 	line int
 }
 
-// statement is an assignment as it is written.
+// statement is an assignment as written.
 type statement struct {
 	line     int
 	property string

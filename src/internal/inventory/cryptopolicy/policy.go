@@ -170,7 +170,7 @@ func (s *Scoped) Enum(property string) string { return s.enums[property] }
 
 // Origin is the directive that decides about a value.
 type Origin struct {
-	// Directive is the left side as it is written, such as cipher@TLS.
+	// Directive is the left side as written, such as cipher@TLS.
 	Directive string
 	Place     Place
 }

@@ -162,7 +162,7 @@ func TestRowsAreSelectedByFieldsAndTimes(t *testing.T) {
 		filter Filter
 		want   []uint64
 	}{
-		"none":                      {Filter{}, []uint64{4, 2, 1}},
+		"no filter":                 {Filter{}, []uint64{4, 2, 1}},
 		"a value":                   {Filter{Fields: map[string][]string{"executable": {"curl"}}}, []uint64{4}},
 		"one of two values":         {Filter{Fields: map[string][]string{"executable": {"signer", "curl"}}}, []uint64{4, 2}},
 		"a value not recorded":      {Filter{Fields: map[string][]string{"executable": {""}}}, []uint64{1}},

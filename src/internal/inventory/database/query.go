@@ -404,7 +404,7 @@ func (a *adder) sum() *observed.Sum {
 	return sum
 }
 
-// bounds returns the period, cut to the entries that were counted; zero times if there is none.
+// bounds returns the period, limited to the counted entries; zero times if there are none.
 func bounds(ctx context.Context, tx *sql.Tx, since, until time.Time) (from, to time.Time, err error) {
 	var first, last int64
 	if err := tx.QueryRowContext(ctx, "SELECT since, until FROM state").Scan(&first, &last); err != nil {

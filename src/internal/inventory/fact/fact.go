@@ -30,7 +30,7 @@ type Attribute string
 // Attributes of uses.
 const (
 	// Operation, Within, Role, Version, Suite, Group, Kex and Signature are the fields of row.Use;
-	// Signature has those of both sides.
+	// Signature has the signatures of both sides.
 	Operation Attribute = "operation"
 	Within    Attribute = "within"
 	Role      Attribute = "role"

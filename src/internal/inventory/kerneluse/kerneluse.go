@@ -58,8 +58,8 @@ func volumes(sys fs.FS) (n int) {
 	return n
 }
 
-// references counts the references to a module other than those of modules that depend on it; 0 if it is
-// not loaded, or built in.
+// references counts the references to a module, except by modules that depend on it; 0 if it is not
+// loaded, or built in.
 func references(sys fs.FS, module string) int {
 	text, err := fs.ReadFile(sys, path.Join("module", module, "refcnt"))
 	if err != nil {

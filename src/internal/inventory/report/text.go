@@ -18,7 +18,7 @@ func (r *Report) OpenFindings() (n int) {
 	return n
 }
 
-// When returns since when the rule of the finding is in force, or how many days are left.
+// When returns the date since which the rule of the finding is in force, or the number of days left.
 func (f *Finding) When(rule *Rule) string {
 	text := string(rule.Level)
 	switch {

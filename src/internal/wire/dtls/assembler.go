@@ -69,7 +69,7 @@ func (a *Assembler) Add(f *Fragment, keep Keep, done func(kind uint8, body []byt
 	}
 }
 
-// find returns the message of a fragment, nil if there is none for it.
+// find returns the message of a fragment, nil if there is none.
 func (a *Assembler) find(f *Fragment) *message {
 	i := slices.IndexFunc(a.pending, func(m message) bool { return m.number == f.Number })
 	switch {

@@ -204,7 +204,7 @@ func TestParserReadsRefusals(t *testing.T) {
 	}
 }
 
-func TestCertificatesAreReadLikeTheLibraryReadsThem(t *testing.T) {
+func TestCertificatesAreReadLikeByTheLibrary(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 3072)
 	if err != nil {
 		t.Fatal(err)
