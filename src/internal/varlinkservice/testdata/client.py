@@ -26,7 +26,7 @@ class Description:
         text = re.sub(r"#[^\n]*", " ", text)
         self.tokens = re.findall(r"->|\[string\]|\[\]|[A-Za-z][A-Za-z0-9_.-]*|[():,?]", text)
         if re.sub(r"->|\[string\]|\[\]|[A-Za-z][A-Za-z0-9_.-]*|[():,?]|\s", "", text):
-            raise Wrong("the description has characters that belong to nothing")
+            raise Wrong("the description has invalid characters")
         self.types, self.methods, self.errors = {}, {}, {}
         self.expect("interface")
         self.name = self.take()
@@ -41,7 +41,7 @@ class Description:
             elif kind == "error":
                 self.errors[name] = self.struct()
             else:
-                raise Wrong(f"{kind} {name} is nothing that a description may have")
+                raise Wrong(f"the description has the invalid entry {kind} {name}")
 
     def take(self):
         if not self.tokens:
@@ -75,12 +75,12 @@ class Description:
         simple = {"bool": bool, "int": int, "float": (int, float), "string": str, "object": dict}
         if isinstance(kind, dict):
             if not isinstance(value, dict):
-                raise Wrong(f"{place} is {value!r} and no struct")
+                raise Wrong(f"{place} is {value!r}, not a struct")
             if set(value) - set(kind):
-                raise Wrong(f"{place} has {set(value) - set(kind)} besides")
+                raise Wrong(f"{place} has the undescribed fields {set(value) - set(kind)}")
             for name, field in kind.items():
                 if name not in value and field[0] != "?":
-                    raise Wrong(f"{place} has no {name}")
+                    raise Wrong(f"{place} lacks {name}")
                 self.check(value.get(name), field, f"{place}.{name}")
         elif isinstance(kind, tuple):
             wrapper, kind = kind
@@ -94,11 +94,11 @@ class Description:
                 self.check(element, kind, f"{place}[{i}]")
         elif kind in simple:
             if not isinstance(value, simple[kind]) or kind != "bool" and isinstance(value, bool):
-                raise Wrong(f"{place} is {value!r} and no {kind}")
+                raise Wrong(f"{place} is {value!r}, not {kind}")
         elif kind in self.types:
             self.check(value, self.types[kind], place)
         else:
-            raise Wrong(f"{place} is of the unknown type {kind}")
+            raise Wrong(f"{place} has the unknown type {kind}")
 
 
 class Connection:
@@ -137,7 +137,7 @@ def main(path, method, parameters="{}", count=None):
     for _ in range(int(count or 1)):
         reply = connection.receive()
         if set(reply) - {"parameters", "continues", "error"}:
-            raise Wrong(f"a reply has {set(reply)}")
+            raise Wrong(f"a reply has the fields {set(reply)}")
         print(json.dumps(reply, sort_keys=True), flush=True)
         values = reply.get("parameters", {})
         if "error" in reply:
@@ -147,7 +147,7 @@ def main(path, method, parameters="{}", count=None):
                     raise Wrong(f"the error {error} is not declared")
                 description.check(values, description.errors[error], error)
             elif source != "org.varlink.service":
-                raise Wrong(f"the error {reply['error']} is one of another interface")
+                raise Wrong(f"the error {reply['error']} is not of this interface")
         elif description:
             description.check(values, description.methods[member][1], member)
         if not reply.get("continues"):
