@@ -42,14 +42,14 @@ func documents() []service {
 		title: "The D-Bus API",
 		introduction: "Any D-Bus client can read the log of cryptographic events, be notified of events as they are " +
 			"recorded, and keep the log small. The examples are complete commands: run them as root, or as a member of " +
-			"the group `crypto-auditing`. Go programs have `src/client`, people " +
-			"[crauctl](query.md).",
+			"the group `crypto-auditing`. For Go programs there is the package `src/client`, for the " +
+			"command line [crauctl](query.md).",
 		date: "November 24, 2026", short: "the log of cryptographic events on the system bus",
 		long: `D-Bus clients can read the log of cryptographic events, receive
 events as they are recorded, and keep the log small.
 `,
 		files: `.It Pa /usr/share/polkit-1/actions/org.crypto-auditing.broker.policy
-The actions that polkit decides about.
+The polkit actions.
 `,
 		seeAlso: `.Xr busctl 1 ,
 .Xr crauctl 1 ,
@@ -61,12 +61,13 @@ The actions that polkit decides about.
 		ownScript:    func(name string) bool { return strings.HasPrefix(name, inventoryScripts) },
 		markdownFile: "../docs/inventory-api.md", manualFile: "../docs/man/org.crypto_auditing.Inventory.5.in",
 		title: "The D-Bus API of the inventory",
-		introduction: "Any D-Bus client can ask which cryptography programs used, how often and since when, without " +
-			"trees of events and IANA tables. The examples are complete commands: run them as root, or as a member of " +
-			"the group `crypto-auditing`. Go programs have `src/client/inventory`. The log itself has [another API](dbus-api.md).",
+		introduction: "Any D-Bus client can query which cryptography programs used, how often and since when, without " +
+			"processing trees of events or IANA tables. The examples are complete commands: run them as root, or as a member of " +
+			"the group `crypto-auditing`. For Go programs there is the package `src/client/inventory`. [Another API](dbus-api.md) " +
+			"gives access to the log itself.",
 		date: "November 30, 2026", short: "what programs used, counted, on the system bus",
-		long: `D-Bus clients can ask which cryptography programs used, how often and
-since when, and get the answers of reports and policy checks.
+		long: `D-Bus clients can query which cryptography programs used, how often and
+since when, and receive reports and the results of policy checks.
 `,
 		seeAlso: `.Xr busctl 1 ,
 .Xr crauctl 1 ,

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # follow.sh [CURSOR]: prints groups of TLS as they are recorded, one JSON value a
-# line (busctl, gdbus, jq). The signal Appended is a doorbell, Read returns what is
-# new. A cursor outlives every restart.
+# line (busctl, gdbus, jq). The signal Appended only reports that the log has grown; Read
+# returns the new groups. A cursor remains valid across restarts.
 
 read_after() {
     busctl --json=short call org.crypto_auditing.Broker /org/crypto_auditing/Broker \
