@@ -198,7 +198,7 @@ func (r *Reader) open(s *segment.Segment, first uint64) error {
 	r.first, r.segment = first, s
 	everything := r.opts.Query.everything()
 	if !everything || r.next > first {
-		if err := r.hop(); err != nil || r.segment == nil {
+		if err := r.seekNext(); err != nil || r.segment == nil {
 			return err
 		}
 	}

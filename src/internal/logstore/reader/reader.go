@@ -218,9 +218,9 @@ func (r *Reader) pass(e *UnreadableError) error {
 	return e
 }
 
-// hop moves to r.next by the index of a sealed segment, or by halving another one. It skips
+// seekNext moves to r.next by the index of a sealed segment, or by halving another one. It skips
 // the whole segment if the index shows that the query excludes it.
-func (r *Reader) hop() error {
+func (r *Reader) seekNext() error {
 	x, sealed, err := r.segment.Index()
 	if err != nil && !isPlaced(err) {
 		return err

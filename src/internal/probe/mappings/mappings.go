@@ -105,15 +105,15 @@ func Watch(pids []int, report func(Mapping)) (*Watcher, error) {
 // that many mappings wake the caller only a few times per second.
 func WatchAll(report func(Mapping)) (*Watcher, error) {
 	w := &Watcher{stop: -1, gather: allPoll}
-	if err := w.watch(everybody); err != nil {
+	if err := w.watch(allThreads); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	return w, w.run(report)
 }
 
-// everybody selects all threads, allPoll is how long their records are collected.
+// allThreads selects all threads, allPoll is how long their records are collected.
 const (
-	everybody = -1
+	allThreads = -1
 	allPoll   = 250 * time.Millisecond
 )
 
