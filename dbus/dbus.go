@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dbus holds the files that describe the services
+// Package dbus contains the files that describe the services
 // org.crypto_auditing.Broker and org.crypto_auditing.Inventory to the bus, to polkit
 // and to people. The introspection XML is the source of the API.
 package dbus

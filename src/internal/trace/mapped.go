@@ -22,7 +22,7 @@ func (t *Tracer) noteMapped(m mappings.Mapping) {
 // attachMapped attaches to the mapped files that are not attached yet.
 func (t *Tracer) attachMapped() {
 	if len(t.sources) > 0 {
-		// Files that it cannot attach to are in the report.
+		// The report lists files to which it cannot attach.
 		_ = t.libraries.Attach()
 	}
 }

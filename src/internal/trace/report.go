@@ -16,7 +16,7 @@ import (
 
 // Report lists what a tracer could not record.
 type Report struct {
-	// Unseen are sentences without a full stop about what no source could see.
+	// Unseen are sentences without a full stop about events that no source could capture.
 	Unseen []string
 	// Lost are the losses by reason.
 	Lost []loss.Loss
@@ -83,13 +83,13 @@ func (t *Tracer) reportLibraries(add func(format string, arguments ...any)) {
 type loaded struct {
 	name     string
 	attached bool
-	// refused is the reason why it is not attached, empty if nothing could be.
+	// refused is the reason why it is not attached, empty if it has nothing to attach to.
 	refused string
 }
 
-// unseen returns a line for the cryptographic libraries of which no source knows more, and
-// one for each reason to refuse others. Nettle and Hogweed are parts of GnuTLS: they have
-// none where that is attached.
+// unseen returns a line for the cryptographic libraries that no source supports, and one for
+// each reason to refuse others. Nettle and Hogweed are parts of GnuTLS: they get no line if
+// GnuTLS is attached.
 func unseen(files []loaded) (lines []string) {
 	gnutls := slices.ContainsFunc(files, func(f loaded) bool { return f.attached && strings.HasPrefix(f.name, "libgnutls.") })
 	var none []string
@@ -117,7 +117,7 @@ func unseen(files []loaded) (lines []string) {
 	return lines
 }
 
-// reportConnections adds what was missed of connections.
+// reportConnections adds connections that were missed.
 func (t *Tracer) reportConnections(seen wire.Stats, add func(format string, arguments ...any)) {
 	counts, err := t.sockets.Counts()
 	if err != nil {

@@ -40,8 +40,8 @@ const flushWindow = 20 * time.Millisecond
 type Options struct {
 	// Sources are the sources to record from.
 	Sources []event.Source
-	// Files are files that may hold sites, besides the usual libraries: the program and
-	// what it loads.
+	// Files are files that may contain sites, besides the usual libraries: the program and
+	// the files that it loads.
 	Files []string
 	// Relays are globs for base names of programs that relay handshakes of others.
 	Relays []string
@@ -122,7 +122,7 @@ func denied(err error) error {
 }
 
 // New loads the BPF programs and attaches them to all libraries that the processes may
-// use, so that nothing of a command that is started afterwards is missed. Recording
+// use, so that no event of a command that is started afterwards is missed. Recording
 // begins with Start or Add. The error is a *DeniedError if the user lacks privileges.
 func New(o Options) (*Tracer, error) {
 	t := &Tracer{
