@@ -24,7 +24,8 @@ func operation(kind string, p row.Parameters) row.Use {
 	return row.Use{Operation: kind, Parameters: p}
 }
 
-// text returns a fact as text: values, with ? if there may be more; - if there are none, "" if the use cannot have the fact.
+// text returns a fact as text: values, with ? if there may be more; - if there are none, and "" if the use cannot have
+// the fact.
 func text(facts fact.Facts, a fact.Attribute) string {
 	f, ok := facts[a]
 	if !ok {
