@@ -170,7 +170,7 @@ func TestCrauctlListsAndDeletesSubscriptions(t *testing.T) {
 
 func TestCrauctlVacuums(t *testing.T) {
 	onEveryBusWithServices(t, func(t *testing.T, w *world) {
-		if got := w.must(t, root, "crauctl", "vacuum", "--vacuum-time", "10y"); got != "nothing had to go\n" {
+		if got := w.must(t, root, "crauctl", "vacuum", "--vacuum-time", "10y"); got != "nothing to remove\n" {
 			t.Errorf("crauctl vacuum with nothing to remove printed %q", got)
 		}
 	})

@@ -51,7 +51,7 @@ func (c *call) authorise(action string) error {
 // arguments decodes the arguments of the call into values of the given types.
 func (c *call) arguments(targets ...any) error {
 	if err := dbus.Store(c.message.Body, targets...); err != nil {
-		return arguments.Invalid("the arguments are of other types")
+		return arguments.Invalid("the arguments have other types")
 	}
 	return nil
 }

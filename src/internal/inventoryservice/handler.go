@@ -42,7 +42,7 @@ type call struct {
 // Arguments implements object.Call.
 func (c *call) Arguments(targets ...any) error {
 	if err := dbus.Store(c.message.Body, targets...); err != nil {
-		return dictionary.Invalid("the arguments are of other types")
+		return dictionary.Invalid("the arguments have other types")
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func writeInventory(w io.Writer, l *listing) error {
 		return err
 	}
 	if len(l.rows) == 0 {
-		_, err := fmt.Fprintln(w, "No operation of what is asked for was recorded.")
+		_, err := fmt.Fprintln(w, "No matching operation was recorded.")
 		return err
 	}
 	counts := len("COUNT")

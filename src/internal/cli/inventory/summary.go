@@ -105,7 +105,7 @@ func writeSummary(w io.Writer, l *listing) error {
 		return err
 	}
 	if len(l.rows) == 0 {
-		_, err := fmt.Fprintln(w, "No operation of what is asked for was recorded.")
+		_, err := fmt.Fprintln(w, "No matching operation was recorded.")
 		return err
 	}
 	fmt.Fprintln(w)

@@ -151,7 +151,7 @@ func vacuum(ctx context.Context, e *console.Environment, r client.Retention, out
 			Oldest   string `json:"oldest"`
 		}{removed.Bytes, removed.Segments, string(removed.Oldest)}},
 		Text: func(w io.Writer) error {
-			text := "nothing had to go"
+			text := "nothing to remove"
 			if removed.Segments > 0 {
 				text = fmt.Sprintf("removed %s, %s", render.Counted(uint64(removed.Segments), "segment"), render.Size(int64(removed.Bytes)))
 			}

@@ -112,7 +112,7 @@ func (t *text) table(r *policycheck.Report) {
 	case undecidable > 0:
 		fmt.Fprintln(t, t.bold(fmt.Sprintf("The policy denies nothing for certain; it cannot be decided for %d of %s.", undecidable, all)))
 	default:
-		fmt.Fprintln(t, t.bold("The policy allows all that was recorded and that it covers."))
+		fmt.Fprintln(t, t.bold("The policy allows all recorded operations that it covers."))
 	}
 	fmt.Fprintf(t, "\n%-*s %*s %*s %12s %s\n", programColumns, "PROGRAM", countColumns, "ALLOWED", countColumns, "DENIED", "UNDECIDABLE", "LAST DENIED")
 	for i := range r.Programs {

@@ -58,7 +58,7 @@ func (q *query) narrow(ctx context.Context, notes io.Writer) error {
 		return err
 	}
 	for _, err := range unread.Errs {
-		fmt.Fprintln(notes, "crauctl: warning: where the log cannot be read, a boot may have begun:", err)
+		fmt.Fprintln(notes, "crauctl: warning: a boot may be missing where the log cannot be read:", err)
 	}
 	if q.follow && boot.Last != source.Newest {
 		return console.Usagef("--follow shows the newest boot only, and %s is another", q.bootName)
