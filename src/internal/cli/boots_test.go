@@ -231,7 +231,7 @@ func TestABootWithADamagedStartIsFoundByItsStop(t *testing.T) {
 				counts += fmt.Sprintf(" %d %s", n, program)
 			}
 		}
-		if counts != " "+want || !strings.Contains(got.stderr, "a boot may have begun") {
+		if counts != " "+want || !strings.Contains(got.stderr, "a boot may be missing") {
 			t.Errorf("-b %s: exit code %d, errors %q, operations%s, want %s", boot, got.code, got.stderr, counts, want)
 		}
 	}
