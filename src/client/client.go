@@ -172,8 +172,8 @@ func (c *Client) Call(ctx context.Context, service string, path dbus.ObjectPath,
 	})
 }
 
-// ask calls a method of the broker and stores the values of the reply.
-func (c *Client) ask(ctx context.Context, path dbus.ObjectPath, method string, arguments []any, to ...any) error {
+// query calls a method of the broker and stores the values of the reply.
+func (c *Client) query(ctx context.Context, path dbus.ObjectPath, method string, arguments []any, to ...any) error {
 	body, err := c.call(ctx, path, method, arguments...)
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func store(method string, body []any, to ...any) error {
 // and returns the cursor of the newest entry.
 func (c *Client) Flush(ctx context.Context) (Cursor, error) {
 	var cursor Cursor
-	if err := c.ask(ctx, brokerPath, brokerInterface+".Flush", nil, &cursor); err != nil {
+	if err := c.query(ctx, brokerPath, brokerInterface+".Flush", nil, &cursor); err != nil {
 		return "", fmt.Errorf("cannot flush the log: %w", err)
 	}
 	return cursor, nil

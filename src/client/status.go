@@ -37,7 +37,7 @@ type (
 // Status returns the status of broker, agent and log.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var m map[string]dbus.Variant
-	if err := c.ask(ctx, brokerPath, brokerInterface+".GetStatus", nil, &m); err != nil {
+	if err := c.query(ctx, brokerPath, brokerInterface+".GetStatus", nil, &m); err != nil {
 		return Status{}, fmt.Errorf("cannot get the status: %w", err)
 	}
 	var s Status
@@ -54,7 +54,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 // property gets a property of an object.
 func (c *Client) property(ctx context.Context, path dbus.ObjectPath, ofInterface, name string, to any) error {
 	var v dbus.Variant
-	if err := c.ask(ctx, path, propertiesInterface+".Get", []any{ofInterface, name}, &v); err != nil {
+	if err := c.query(ctx, path, propertiesInterface+".Get", []any{ofInterface, name}, &v); err != nil {
 		return err
 	}
 	if err := v.Store(to); err != nil {

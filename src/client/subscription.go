@@ -345,7 +345,7 @@ func (s *Subscription) Operations(ctx context.Context) iter.Seq2[Operation, erro
 }
 
 // each returns the elements of batches, one by one.
-func each[T any](ctx context.Context, s *Subscription, of func(*Batch) []T) iter.Seq2[T, error] {
+func each[T any](ctx context.Context, s *Subscription, elements func(*Batch) []T) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		for b, err := range s.Batches(ctx) {
@@ -359,8 +359,8 @@ func each[T any](ctx context.Context, s *Subscription, of func(*Batch) []T) iter
 				yield(none, err)
 				return
 			}
-			for _, one := range of(&b) {
-				if !yield(one, nil) {
+			for _, element := range elements(&b) {
+				if !yield(element, nil) {
 					return
 				}
 			}
@@ -461,7 +461,7 @@ func (c *Client) Subscriptions(ctx context.Context) ([]SubscriptionInfo, error) 
 		Delivered, Pending uint64
 		Attributes         map[string]dbus.Variant
 	}
-	if err := c.ask(ctx, brokerPath, brokerInterface+".ListSubscriptions", nil, &list); err != nil {
+	if err := c.query(ctx, brokerPath, brokerInterface+".ListSubscriptions", nil, &list); err != nil {
 		return nil, fmt.Errorf("cannot list subscriptions: %w", err)
 	}
 	infos := make([]SubscriptionInfo, len(list))
@@ -486,7 +486,7 @@ func (c *Client) Subscriptions(ctx context.Context) ([]SubscriptionInfo, error) 
 // is ErrNoSuchSubscription if it does not exist.
 func (c *Client) DeleteSubscription(ctx context.Context, name string) error {
 	var path dbus.ObjectPath
-	err := c.ask(ctx, brokerPath, brokerInterface+".GetSubscription", []any{name}, &path)
+	err := c.query(ctx, brokerPath, brokerInterface+".GetSubscription", []any{name}, &path)
 	if err == nil {
 		_, err = c.call(ctx, path, subscriptionInterface+".Close")
 	}

@@ -46,7 +46,7 @@ func (c *Client) Truncate(ctx context.Context, r Retention) (Removed, error) {
 		policy[key] = dbus.MakeVariant(value)
 	}
 	var removed Removed
-	err := c.ask(ctx, brokerPath, brokerInterface+".Truncate", []any{policy}, &removed.Bytes, &removed.Segments, &removed.Oldest)
+	err := c.query(ctx, brokerPath, brokerInterface+".Truncate", []any{policy}, &removed.Bytes, &removed.Segments, &removed.Oldest)
 	if err != nil {
 		return Removed{}, fmt.Errorf("cannot truncate the log: %w", err)
 	}

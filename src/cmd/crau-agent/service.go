@@ -171,15 +171,15 @@ func (s *service) beats(ctx context.Context, r recorder) {
 // statusText returns a one-line summary of the status.
 func statusText(s agent.Summary) string {
 	var b strings.Builder
-	var what []string
+	var recorded []string
 	if s.Libraries > 0 {
-		what = append(what, count(uint64(s.Libraries), "library", "libraries"))
+		recorded = append(recorded, count(uint64(s.Libraries), "library", "libraries"))
 	}
 	if s.Sockets {
-		what = append(what, "handshakes at sockets")
+		recorded = append(recorded, "handshakes at sockets")
 	}
-	if len(what) > 0 {
-		b.WriteString("recording " + strings.Join(what, " and "))
+	if len(recorded) > 0 {
+		b.WriteString("recording " + strings.Join(recorded, " and "))
 	} else {
 		b.WriteString("waiting for libraries with probes")
 	}
@@ -205,13 +205,13 @@ func statusText(s agent.Summary) string {
 }
 
 // count formats a number with its unit and with thousands separators.
-func count(n uint64, one, many string) string {
+func count(n uint64, singular, plural string) string {
 	digits := strconv.FormatUint(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	if n == 1 {
-		return digits + " " + one
+		return digits + " " + singular
 	}
-	return digits + " " + many
+	return digits + " " + plural
 }

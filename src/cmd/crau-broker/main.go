@@ -115,12 +115,12 @@ func serve(s *settings, log *slog.Logger) error {
 		if err == nil {
 			return serveBus(ctx, service, options, direct, group)
 		}
-		if !direct.there() || !errors.Is(err, busservice.ErrNoBus) {
+		if !direct.listening() || !errors.Is(err, busservice.ErrNoBus) {
 			return err
 		}
 		message.NoBus.Log(log, "error", err)
-		again, err := serveDirectly(ctx, options, direct, group, conf.IdleTimeout.Duration, s.address())
-		if err != nil || !again {
+		busAvailable, err := serveDirectly(ctx, options, direct, group, conf.IdleTimeout.Duration, s.address())
+		if err != nil || !busAvailable {
 			return err
 		}
 	}
@@ -138,8 +138,8 @@ func serveBus(ctx context.Context, service *busservice.Service, o broker.Options
 }
 
 // serveDirectly serves the varlink socket without a bus, until ctx is done or the broker has
-// been idle for idle. again reports whether the bus has become available.
-func serveDirectly(ctx context.Context, o broker.Options, direct *callers, group *uint32, idle time.Duration, bus string) (again bool, err error) {
+// been idle for idle. busAvailable reports whether the bus has become available.
+func serveDirectly(ctx context.Context, o broker.Options, direct *callers, group *uint32, idle time.Duration, bus string) (busAvailable bool, err error) {
 	b, err := broker.New(o)
 	if err != nil {
 		return false, err
@@ -153,14 +153,14 @@ func serveDirectly(ctx context.Context, o broker.Options, direct *callers, group
 	go func() { ended <- b.Run(running, func(delivery.Sink) string { return "" }) }()
 	err = direct.serving(b, group, func() error {
 		program.Notify(daemon.SdNotifyReady)
-		again = awaitIdle(ctx, idle, func() bool { return direct.busy() || !b.Idle() }, bus)
-		if !again {
+		busAvailable = awaitIdle(ctx, idle, func() bool { return direct.busy() || !b.Idle() }, bus)
+		if !busAvailable {
 			program.Notify(daemon.SdNotifyStopping)
 		}
 		return nil
 	})
 	stop()
-	return again, errors.Join(err, <-ended)
+	return busAvailable, errors.Join(err, <-ended)
 }
 
 // awaitIdle returns false when the broker has not been busy for idle, unless idle is 0, or

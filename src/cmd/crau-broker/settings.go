@@ -101,7 +101,7 @@ func (s *settings) agentUnit(conf *config.Broker) func(context.Context) broker.A
 		return nil
 	}
 	return func(ctx context.Context) broker.AgentUnit {
-		unit := agentunit.Ask(ctx, s.address(), agentunit.Systemd)
+		unit := agentunit.Query(ctx, s.address(), agentunit.Systemd)
 		return broker.AgentUnit{State: broker.AgentState(unit.State), Since: unit.Since, Reason: unit.Reason}
 	}
 }

@@ -44,8 +44,8 @@ func listenForCallers(path string, log *slog.Logger) (*callers, error) {
 	return &callers{listener: brokerservice.NewListener(l), log: log}, nil
 }
 
-// there reports whether there is a socket.
-func (c *callers) there() bool { return c.listener != nil }
+// listening reports whether there is a socket.
+func (c *callers) listening() bool { return c.listener != nil }
 
 // busy reports whether clients are connected.
 func (c *callers) busy() bool { return c.listener != nil && c.listener.Open() > 0 }

@@ -122,11 +122,11 @@ type Agent struct {
 	pipeline  *pipeline.Pipeline
 	libraries *attach.Libraries
 	// processes is nil unless files are found through processes.
-	processes *processes
-	sockets   socketSource
-	exclude   exclude.Set
-	functions functionSource
-	keeper    *keeper
+	processes   *processes
+	sockets     socketSource
+	exclude     exclude.Set
+	functions   functionSource
+	maintenance *maintenance
 }
 
 // New loads the BPF programs and opens the store. It does not attach to libraries yet.
@@ -194,7 +194,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		Attached: a.pipeline.Name,
 		Missed:   a.miss,
 	})
-	a.keeper = newKeeper(a.writer, o.LogDir, o.Limits, o.Log)
+	a.maintenance = newMaintenance(a.writer, o.LogDir, o.Limits, o.Log)
 	return a, nil
 }
 
@@ -230,7 +230,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	// The store is maintained until it is closed, the libraries are watched until the
 	// pipeline ends, the pipeline runs until ctx is done.
 	keeping, stopKeeping := context.WithCancel(context.Background())
-	kept := start(func() { a.keeper.run(keeping) })
+	kept := start(func() { a.maintenance.run(keeping) })
 	committed := start(a.committer.run)
 	watching, stopWatching := context.WithCancel(ctx)
 	discovered := start(func() { a.discover(watching) })
@@ -382,7 +382,7 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 	a.pipeline.SetTimes(o.CoalesceWindow, o.KeyLifetime)
 	a.tracer.SetRateLimit(o.RateLimit)
 	a.setPrograms(&o)
-	a.keeper.limits.Store(&o.Limits)
+	a.maintenance.limits.Store(&o.Limits)
 	return restart, a.libraries.Reconfigure(a.finder(&o))
 }
 

@@ -95,22 +95,22 @@ func (a *Agent) discover(ctx context.Context) {
 	if a.processes.foreign != nil {
 		foreign = a.processes.foreign.Changed()
 	}
-	var again <-chan time.Time
+	var retry <-chan time.Time
 	for ctx.Err() == nil {
-		if again == nil && a.processes.foreign != nil && a.processes.foreign.Without() {
-			again = time.After(openerPause)
+		if retry == nil && a.processes.foreign != nil && a.processes.foreign.Without() {
+			retry = time.After(openerPause)
 		}
 		select {
 		case <-ctx.Done():
 			continue
-		case <-again:
-			again = nil
+		case <-retry:
+			retry = nil
 			if opener.Active(a.options.Opener) {
 				a.processes.foreign.Retry()
 			}
 			continue
 		case <-foreign:
-			if !a.processes.foreign.Look() {
+			if !a.processes.foreign.Search() {
 				continue
 			}
 		case <-a.processes.mapped.Changed():

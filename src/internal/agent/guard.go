@@ -20,7 +20,7 @@ const reminder = 24 * time.Hour
 // segment, of at least two, which indicates a configuration mistake. They remain
 // suspended until they would no longer remove the newest of those segments, because they
 // were changed or because the log was truncated on purpose. It must be used by the
-// keeper's goroutine only.
+// goroutine of maintenance only.
 type guard struct {
 	log *slog.Logger
 	// limits are the suspended limits, nil if none are.

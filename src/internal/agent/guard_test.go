@@ -17,9 +17,9 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// keeperOf returns a keeper of a log with closed segments and an active one, and its log
+// maintenanceOf returns the maintenance of a log with closed segments and an active one, and its log
 // messages.
-func keeperOf(t *testing.T, closed int, limits retention.Policy) (*keeper, *bytes.Buffer) {
+func maintenanceOf(t *testing.T, closed int, limits retention.Policy) (*maintenance, *bytes.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
 	w, err := logstore.Open(context.Background(), dir, logstore.Options{EntryLen: event.Len, Metadata: func(now logstore.Moment) []byte {
@@ -34,32 +34,32 @@ func keeperOf(t *testing.T, closed int, limits retention.Policy) (*keeper, *byte
 		}
 	})
 	var log bytes.Buffer
-	k := newKeeper(w, dir, limits, slog.New(slog.NewTextHandler(&log, nil)))
+	m := newMaintenance(w, dir, limits, slog.New(slog.NewTextHandler(&log, nil)))
 	for range closed {
-		k.closeSegment(t)
+		m.closeSegment(t)
 	}
-	return k, &log
+	return m, &log
 }
 
 // closeSegment appends to the active segment and begins another one.
-func (k *keeper) closeSegment(t *testing.T) {
+func (m *maintenance) closeSegment(t *testing.T) {
 	t.Helper()
 	entry := event.Append(nil, &event.Group{Start: 5, End: 6, Events: []event.Event{{Key: []byte("k")}}})
-	if _, err := k.writer.Append(logstore.Batch{Entries: entry, Ends: []uint32{uint32(len(entry))}}); err != nil {
+	if _, err := m.writer.Append(logstore.Batch{Entries: entry, Ends: []uint32{uint32(len(entry))}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := rotate(k.writer); err != nil {
+	if err := rotate(m.writer); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // segments applies the limits and returns the number of remaining segments.
-func (k *keeper) segments(t *testing.T) int {
+func (m *maintenance) segments(t *testing.T) int {
 	t.Helper()
-	if _, err := k.writer.Retain(context.Background(), k.policy(context.Background()), nil); err != nil {
+	if _, err := m.writer.Retain(context.Background(), m.policy(context.Background()), nil); err != nil {
 		t.Fatal(err)
 	}
-	list, err := segment.List(k.dir)
+	list, err := segment.List(m.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,15 +76,15 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 		"free space": {retention.Policy{KeepFree: retention.Limit{Percent: 100}}, `keep_free = \"100%\"`, `--keep-free=\"100%\"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, log := keeperOf(t, 3, c.limits)
+			m, log := maintenanceOf(t, 3, c.limits)
 			for range 3 {
-				if n := k.segments(t); n != 4 {
+				if n := m.segments(t); n != 4 {
 					t.Fatalf("%d segments are left of 4", n)
 				}
 			}
 			// Later segments are not removed by the suspended limits, either.
-			k.closeSegment(t)
-			if n := k.segments(t); n != 5 {
+			m.closeSegment(t)
+			if n := m.segments(t); n != 5 {
 				t.Errorf("%d segments are left of 5", n)
 			}
 			if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=ERROR") ||
@@ -95,18 +95,18 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 			// New limits that would also remove the whole log are reported again.
 			log.Reset()
 			limits := c.limits
-			k.limits.Store(&limits)
-			if n := k.segments(t); n != 5 || strings.Count(log.String(), "level=ERROR") != 1 {
+			m.limits.Store(&limits)
+			if n := m.segments(t); n != 5 || strings.Count(log.String(), "level=ERROR") != 1 {
 				t.Errorf("%d segments are left of 5, the log is %q", n, log)
 			}
 
 			// The limits apply again after this part was removed on request.
 			log.Reset()
-			if _, err := k.writer.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, nil); err != nil {
+			if _, err := m.writer.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, nil); err != nil {
 				t.Fatal(err)
 			}
-			k.closeSegment(t)
-			if n := k.segments(t); n != 1 || strings.Count(log.String(), "the limits of the log apply again") != 1 {
+			m.closeSegment(t)
+			if n := m.segments(t); n != 1 || strings.Count(log.String(), "the limits of the log apply again") != 1 {
 				t.Errorf("%d segments are left, want the active one; the log is %q", n, log)
 			}
 		})
@@ -114,12 +114,12 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 }
 
 func TestLimitsThatKeepAPartOfTheLogApply(t *testing.T) {
-	k, log := keeperOf(t, 4, retention.Policy{})
-	if n := k.segments(t); n != 5 {
+	m, log := maintenanceOf(t, 4, retention.Policy{})
+	if n := m.segments(t); n != 5 {
 		t.Fatalf("%d segments without limits", n)
 	}
 	size := func() (bytes int64) {
-		plan, err := prune.Plan(context.Background(), k.dir, retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, time.Now(), nil)
+		plan, err := prune.Plan(context.Background(), m.dir, retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, time.Now(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,13 +129,13 @@ func TestLimitsThatKeepAPartOfTheLogApply(t *testing.T) {
 		return bytes
 	}
 	// All but the oldest, and room for half of the active one.
-	k.limits.Store(&retention.Policy{MaxSize: retention.Limit{Bytes: size()}})
-	left := k.segments(t)
+	m.limits.Store(&retention.Policy{MaxSize: retention.Limit{Bytes: size()}})
+	left := m.segments(t)
 	if left < 2 || left >= 5 {
 		t.Errorf("%d segments are left of 5", left)
 	}
 	// A limit may remove the only closed segment.
-	single, singleLog := keeperOf(t, 1, retention.Policy{MaxAge: time.Nanosecond})
+	single, singleLog := maintenanceOf(t, 1, retention.Policy{MaxAge: time.Nanosecond})
 	if n := single.segments(t); n != 1 {
 		t.Errorf("%d segments are left of 2", n)
 	}
@@ -145,12 +145,12 @@ func TestLimitsThatKeepAPartOfTheLogApply(t *testing.T) {
 }
 
 func TestSuspendedLimitsApplyOnceTheyAreChanged(t *testing.T) {
-	k, log := keeperOf(t, 3, retention.Policy{MaxSize: retention.Limit{Bytes: 1}})
-	if n := k.segments(t); n != 4 {
+	m, log := maintenanceOf(t, 3, retention.Policy{MaxSize: retention.Limit{Bytes: 1}})
+	if n := m.segments(t); n != 4 {
 		t.Fatalf("%d segments are left of 4", n)
 	}
-	k.limits.Store(&retention.Policy{MaxSize: retention.Limit{Bytes: 1 << 30}})
-	if n := k.segments(t); n != 4 || !strings.Contains(log.String(), "the limits of the log apply again") {
+	m.limits.Store(&retention.Policy{MaxSize: retention.Limit{Bytes: 1 << 30}})
+	if n := m.segments(t); n != 4 || !strings.Contains(log.String(), "the limits of the log apply again") {
 		t.Errorf("%d segments are left of 4, the log is %q", n, log)
 	}
 }

@@ -61,13 +61,13 @@ func logRemoval(log *slog.Logger, r *logstore.Removal, by retention.Remover) {
 }
 
 // announce returns the notice of a removal by the agent's own limits.
-func (k *keeper) announce(r logstore.Removal) []byte {
-	return removalNotice(&r, k.remover(&r), boottime.Now())
+func (m *maintenance) announce(r logstore.Removal) []byte {
+	return removalNotice(&r, m.remover(&r), boottime.Now())
 }
 
 // remover describes the agent itself, with the limits that the removed segments exceed.
-func (k *keeper) remover(r *logstore.Removal) retention.Remover {
-	by := retention.Remover{UID: uint32(os.Getuid()), Policy: k.limitsOf(r)}
+func (m *maintenance) remover(r *logstore.Removal) retention.Remover {
+	by := retention.Remover{UID: uint32(os.Getuid()), Policy: m.limitsOf(r)}
 	if u, err := user.Current(); err == nil {
 		by.User = u.Username
 	}
@@ -76,9 +76,9 @@ func (k *keeper) remover(r *logstore.Removal) retention.Remover {
 
 // limitsOf returns the limits that the segments exceed, in the form of the
 // configuration.
-func (k *keeper) limitsOf(r *logstore.Removal) string {
+func (m *maintenance) limitsOf(r *logstore.Removal) string {
 	var limits []string
-	for _, d := range prune.Decided(k.limits.Load(), r.Segments) {
+	for _, d := range prune.Decided(m.limits.Load(), r.Segments) {
 		limits = append(limits, configKey(d)+"="+d.Value)
 	}
 	return strings.Join(limits, ", ")

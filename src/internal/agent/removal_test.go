@@ -34,8 +34,8 @@ func TestRemovalNamesTheConfiguredLimits(t *testing.T) {
 		"space given": {retention.Policy{KeepFree: retention.Limit{Bytes: 5 << 20}}, segments(prune.Free), "keep_free=5M"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := newKeeper(nil, t.TempDir(), c.limits, slog.New(slog.DiscardHandler))
-			if got := k.limitsOf(&logstore.Removal{Segments: c.segments}); got != c.want {
+			m := newMaintenance(nil, t.TempDir(), c.limits, slog.New(slog.DiscardHandler))
+			if got := m.limitsOf(&logstore.Removal{Segments: c.segments}); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})

@@ -69,17 +69,17 @@ type Status struct {
 	Reason string
 }
 
-// Ask returns the status. address is the address of the bus; empty: the system bus. systemd
+// Query returns the status. address is the address of the bus; empty: the system bus. systemd
 // is Systemd except in tests.
-func Ask(ctx context.Context, address, systemd string) Status {
-	s := ask(ctx, address)
+func Query(ctx context.Context, address, systemd string) Status {
+	s := query(ctx, address)
 	if _, err := os.Lstat(systemd); s.State == Unknown && errors.Is(err, fs.ErrNotExist) {
 		return Status{State: Unmanaged}
 	}
 	return s
 }
 
-func ask(ctx context.Context, address string) Status {
+func query(ctx context.Context, address string) Status {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	connect := dbus.ConnectSystemBus

@@ -42,7 +42,7 @@ func TestStatesMatchTheUnit(t *testing.T) {
 
 func TestWithoutABusTheStateIsUnknown(t *testing.T) {
 	dir := t.TempDir()
-	got := Ask(t.Context(), "unix:path="+dir+"/none", dir)
+	got := Query(t.Context(), "unix:path="+dir+"/none", dir)
 	if got.State != Unknown || got.State.MayConnect() || !strings.Contains(got.Reason, "cannot connect to the system bus") {
 		t.Errorf("the status is %+v", got)
 	}
@@ -50,7 +50,7 @@ func TestWithoutABusTheStateIsUnknown(t *testing.T) {
 
 func TestWithoutSystemdTheAgentMayBeConnectedTo(t *testing.T) {
 	dir := t.TempDir()
-	if got := Ask(t.Context(), "unix:path="+dir+"/none", dir+"/none"); got != (Status{State: Unmanaged}) || !got.State.MayConnect() {
+	if got := Query(t.Context(), "unix:path="+dir+"/none", dir+"/none"); got != (Status{State: Unmanaged}) || !got.State.MayConnect() {
 		t.Errorf("the status is %+v", got)
 	}
 }

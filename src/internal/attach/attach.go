@@ -87,7 +87,7 @@ type Libraries struct {
 	// changed is notified when the finder was replaced, detached when a file was
 	// detached because it is being written.
 	changed, detached wakeup.Signal
-	looked            func()
+	notify            func()
 	miss              func(loss.Unrecorded)
 	// attached is optional.
 	attached func(event.Library)
@@ -150,7 +150,7 @@ func New(o Options) *Libraries {
 	}
 	return &Libraries{
 		sources: o.Sources,
-		tracer:  o.Tracer, log: o.Log, finder: o.Finder, others: o.Others, looked: o.Changed, miss: o.Missed, attached: o.Attached,
+		tracer:  o.Tracer, log: o.Log, finder: o.Finder, others: o.Others, notify: o.Changed, miss: o.Missed, attached: o.Attached,
 		changed: wakeup.New(), detached: wakeup.New(),
 		files: map[fileID]*tracked{}, led: map[string]fileID{},
 	}
@@ -213,7 +213,7 @@ func (l *Libraries) Attach() error {
 		if _, ok := wanted[id]; !ok && l.begin(id, path, changed) {
 			wanted[id] = path
 		}
-		l.arrive(id, path, noticed)
+		l.setTarget(id, path, noticed)
 	}
 	for path, foreign := range found.Foreign {
 		if id, changed, err := identify(path); err == nil && l.beginForeign(id, path, changed, foreign) {
@@ -226,7 +226,7 @@ func (l *Libraries) Attach() error {
 	errs = append(errs, l.attachFiles(wanted)...)
 	l.retire(found.Paths)
 	l.yield()
-	l.looked()
+	l.notify()
 	return errors.Join(errs...)
 }
 
@@ -336,11 +336,11 @@ func (l *Libraries) attachFiles(files map[fileID]string) []error {
 		mu   sync.Mutex
 		errs []error
 	)
-	turns := make(chan struct{}, maxAttaching)
+	semaphore := make(chan struct{}, maxAttaching)
 	for id, path := range files {
-		turns <- struct{}{}
+		semaphore <- struct{}{}
 		wait.Go(func() {
-			defer func() { <-turns }()
+			defer func() { <-semaphore }()
 			if err := l.attachFile(id, path); err != nil {
 				mu.Lock()
 				errs = append(errs, err)
@@ -429,8 +429,8 @@ func (l *Libraries) retire(named []string) {
 	var going, ended []*probe.Library
 	for id, f := range l.files {
 		at, _, err := identify(f.path)
-		there := err == nil && at == id
-		if f.name != "" && !(there && slices.Contains(named, f.path)) {
+		current := err == nil && at == id
+		if f.name != "" && !(current && slices.Contains(named, f.path)) {
 			// Its mount namespace has ended.
 			if f.library != nil {
 				ended = append(ended, f.library)
@@ -439,18 +439,18 @@ func (l *Libraries) retire(named []string) {
 			continue
 		}
 		switch {
-		case there && slices.Contains(named, f.path):
+		case current && slices.Contains(named, f.path):
 			continue
-		case there && time.Now().Before(f.ahead):
+		case current && time.Now().Before(f.ahead):
 			continue
-		case f.library == nil && there:
+		case f.library == nil && current:
 			// No longer found.
 			delete(l.files, id)
 			continue
 		case f.library == nil:
 			l.forget(id, f)
 			continue
-		case there || !f.ahead.IsZero():
+		case current || !f.ahead.IsZero():
 			// No longer found, or not renamed in time.
 			going = append(going, f.library)
 			delete(l.files, id)
@@ -499,7 +499,7 @@ func (l *Libraries) Refuse(source string, buildID []byte, err error) {
 		l.tracer.Detach(library)
 		message.LibraryDetached.Log(l.log, "library", library.Path)
 	}
-	l.looked()
+	l.notify()
 }
 
 // failures returns the reasons why found files are not attached, including earlier

@@ -146,7 +146,7 @@ func (f *Foreign) Retry() {
 	f.changed.Notify()
 }
 
-// Changed is notified when Look may have something to do.
+// Changed is notified when Search may have something to do.
 func (f *Foreign) Changed() <-chan struct{} { return f.changed }
 
 // Close closes the files. The files must not be attached any more.
@@ -167,7 +167,7 @@ func (f *Foreign) Close() {
 	}
 }
 
-// Find implements discover.Finder. It returns what Look has found.
+// Find implements discover.Finder. It returns what Search has found.
 func (f *Foreign) Find() discover.Found {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -190,9 +190,9 @@ func (f *Foreign) Find() discover.Found {
 // pathOf returns a path of an open file.
 func pathOf(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
-// Look examines the processes that were noted or, first and after a watched one has
+// Search examines the processes that were noted or, first and after a watched one has
 // ended, all. It reports whether Find returns other files now.
-func (f *Foreign) Look() (changed bool) {
+func (f *Foreign) Search() (changed bool) {
 	f.looking.Lock()
 	defer f.looking.Unlock()
 	fresh, pids, all, since := f.take()
@@ -224,7 +224,7 @@ func (f *Foreign) reportMissed(fresh []mappings.Mapping, since uint64) {
 	names := map[string]bool{}
 	f.mu.Lock()
 	for _, m := range fresh {
-		if name := filepath.Base(m.Path); !f.near[fileOf(m)] && f.options.Usual(name) && !f.seen(name, m.Inode) {
+		if name := filepath.Base(m.Path); !f.near[fileOf(m)] && f.options.Usual(name) && !f.examined(name, m.Inode) {
 			names[name] = true
 		}
 	}
@@ -234,9 +234,9 @@ func (f *Foreign) reportMissed(fresh []mappings.Mapping, since uint64) {
 	}
 }
 
-// seen reports whether a file was examined. The numbers of devices may be those of an
+// examined reports whether a file was examined. The numbers of devices may be those of an
 // overlay. The caller holds mu.
-func (f *Foreign) seen(name string, inode uint64) bool {
+func (f *Foreign) examined(name string, inode uint64) bool {
 	for key, known := range f.files {
 		if key.inode == inode && (known.name == "" || filepath.Base(known.name) == name) {
 			return true
@@ -495,7 +495,7 @@ func (f *Foreign) opensIn(mounts uint32) bool {
 	return false
 }
 
-// watch makes Look examine all processes when a process ends. The caller holds mu.
+// watch makes Search examine all processes when a process ends. The caller holds mu.
 func (f *Foreign) watch(pid int) {
 	if f.watched[pid] != nil || len(f.watched) >= maxForeign {
 		return

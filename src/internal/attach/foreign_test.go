@@ -89,7 +89,7 @@ func mapping(pid int, mounts uint32, file uint64, path string) mappings.Mapped {
 }
 
 func names(f *Foreign) (found, unreachable []string) {
-	f.Look()
+	f.Search()
 	result := f.Find()
 	for _, path := range result.Paths {
 		found = append(found, result.Foreign[path].Name)

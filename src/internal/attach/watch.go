@@ -59,14 +59,14 @@ func (l *Libraries) Watch(ctx context.Context) error {
 	defer patrols.Stop()
 	// A file may have been replaced before the watch started.
 	due := time.After(0)
-	var again <-chan time.Time
-	var looked time.Time
+	var retryDue <-chan time.Time
+	var searched time.Time
 	var pause time.Duration
 	// logged is the last error that was logged: a missing file fails at every change.
 	logged := ""
 	retry := func(first time.Duration) {
 		pause = first
-		again = time.After(pause)
+		retryDue = time.After(pause)
 	}
 	for {
 		var unleased <-chan time.Time
@@ -87,7 +87,7 @@ func (l *Libraries) Watch(ctx context.Context) error {
 			if l.concerns(event.Name) {
 				l.notice()
 				if due == nil {
-					due = time.After(max(0, settle-time.Since(looked)))
+					due = time.After(max(0, settle-time.Since(searched)))
 				}
 			} else if event.Has(fsnotify.Create) || event.Has(fsnotify.Write) {
 				l.lookAhead(event.Name)
@@ -105,18 +105,18 @@ func (l *Libraries) Watch(ctx context.Context) error {
 			l.watchFolders(w)
 			err := l.Attach()
 			l.ReportNone()
-			looked = time.Now()
+			searched = time.Now()
 			if err == nil {
 				logged = ""
 			} else if logged != err.Error() {
 				logged = err.Error()
 				l.log.Warn("attaching to libraries", "error", err)
 			}
-			if again == nil && l.anyChanging() {
+			if retryDue == nil && l.anyChanging() {
 				retry(retryFirst)
 			}
-		case <-again:
-			again = nil
+		case <-retryDue:
+			retryDue = nil
 			if l.retry() {
 				retry(min(2*pause, retryLast))
 			}
@@ -200,7 +200,7 @@ func (l *Libraries) yield() {
 		wait.Go(func() { l.tracer.Yield(library) })
 	}
 	wait.Wait()
-	l.looked()
+	l.notify()
 	l.detached.Notify()
 }
 
@@ -230,7 +230,7 @@ func (l *Libraries) retry() bool {
 	l.yield()
 	changing := l.anyChanging()
 	if !changing {
-		l.looked()
+		l.notify()
 	}
 	return changing
 }
@@ -280,9 +280,9 @@ func (l *Libraries) forgetAhead() {
 	}
 }
 
-// arrive stores which file a path leads to. If the file is a new one and not yet
+// setTarget stores which file a path leads to. If the file is a new one and not yet
 // attached, programs use it without being recorded.
-func (l *Libraries) arrive(id fileID, path string, noticed uint64) {
+func (l *Libraries) setTarget(id fileID, path string, noticed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old, known := l.led[path]

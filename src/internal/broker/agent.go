@@ -106,8 +106,8 @@ func (l *agentLink) set(active bool) {
 	}
 }
 
-// look queries the agent's state.
-func (l *agentLink) look(ctx context.Context) AgentUnit {
+// query returns the agent's state.
+func (l *agentLink) query(ctx context.Context) AgentUnit {
 	if l.unit == nil {
 		return AgentUnit{State: AgentUnmanaged}
 	}
@@ -126,7 +126,7 @@ func (l *agentLink) run(ctx context.Context) {
 	logged := ""
 	for ctx.Err() == nil {
 		reason, follow := "", false
-		if u := l.look(ctx); u.mayConnect() {
+		if u := l.query(ctx); u.mayConnect() {
 			err := l.follow(ctx, func() { logged = "" })
 			reason, follow = err.Error(), !errors.Is(err, fault.ErrAgentUnavailable)
 		} else {
@@ -190,7 +190,7 @@ func (b *Broker) askAgent(ctx context.Context) (Agent, AgentUnit, error) {
 	if b.options.Agent == nil {
 		return nil, AgentUnit{State: AgentUnknown}, fault.ErrAgentUnavailable
 	}
-	u := b.agent.look(ctx)
+	u := b.agent.query(ctx)
 	if u.mayConnect() {
 		return b.options.Agent, u, nil
 	}

@@ -105,7 +105,7 @@ type Broker struct {
 	core    *delivery.Core
 	// operations reads the log as operations.
 	operations *operations.Source
-	live       *operations.Live
+	follower   *operations.Follower
 	started    time.Time
 	agent      *agentLink
 	// streams counts the open streams.
@@ -139,17 +139,17 @@ func New(o Options) (*Broker, error) {
 		options: o, log: o.Log, source: reading.NewLog(o.LogDir, o.Log), journal: j, started: time.Now(),
 		subscriptions: map[uint64]*delivery.Subscription{}, nextID: rand.Uint64() >> 1,
 		streams: quota.New("open streams", quota.Limits{
-			User: o.Limits.UserStreams, Strangers: max(1, o.Limits.Streams/2), Others: o.Limits.Streams,
+			User: o.Limits.UserStreams, Outsiders: max(1, o.Limits.Streams/2), Others: o.Limits.Streams,
 		}),
 		left: j.TakeLeft(),
 	}
 	b.notices = notices.New(o.LogDir, b.source, o.Log)
 	b.operations = &operations.Source{Registry: o.Registry, Log: b.source, Library: b.notices.Library, Now: o.Now}
 	b.tail = tail.New(o.LogDir, b.source, o.Form, b.notices, b.grown, o.Log)
-	b.live = operations.NewLive(b.operations, o.OperationForm, b.tail.Cache.Newest, o.Log)
+	b.follower = operations.NewFollower(b.operations, o.OperationForm, b.tail.Cache.Newest, o.Log)
 	b.core = delivery.New(delivery.Options{
 		Registry: o.Registry, Source: b.source, Tail: b.tail, Journal: j, Form: o.Form, Window: o.Limits.Window(),
-		Operations: b.operations, Live: b.live, OperationForm: o.OperationForm,
+		Operations: b.operations, Follower: b.follower, OperationForm: o.OperationForm,
 		AnswerTime: o.AnswerTime, Forget: b.forget, Log: o.Log,
 	})
 	b.agent = newAgentLink(o.Agent, o.AgentUnit, b.tail, o.Log)
@@ -174,7 +174,7 @@ func New(o Options) (*Broker, error) {
 func (b *Broker) Run(ctx context.Context, client func(delivery.Sink) string) error {
 	var running sync.WaitGroup
 	running.Go(func() { b.tail.Run(ctx) })
-	running.Go(func() { b.live.Run(ctx) })
+	running.Go(func() { b.follower.Run(ctx) })
 	running.Go(func() { b.notices.Run(ctx) })
 	running.Go(func() { b.agent.run(ctx) })
 	<-ctx.Done()
@@ -293,7 +293,7 @@ func (b *Broker) Subscribe(caller quota.Holder, name string, f filter.Spec, o de
 		return nil, err
 	}
 	s, err := b.core.Restore(journal.Definition{
-		ID: b.id(), Name: name, User: user, Stranger: caller.Rank == quota.Stranger, Filter: f, Batch: int(normal.Batch), Window: *normal.Window, Flow: string(normal.Flow), Form: string(normal.Form),
+		ID: b.id(), Name: name, User: user, Outsider: caller.Rank == quota.Outsider, Filter: f, Batch: int(normal.Batch), Window: *normal.Window, Flow: string(normal.Flow), Form: string(normal.Form),
 		Created: b.options.Now().UnixNano(), Place: journal.Place{Position: after},
 	})
 	if err != nil {
@@ -343,20 +343,20 @@ func (b *Broker) checkLimits(caller quota.Holder) error {
 	defer b.mu.Unlock()
 	limits := &b.options.Limits
 	held := quota.New("subscriptions", quota.Limits{
-		User: limits.UserSubscriptions, Strangers: max(1, limits.Subscriptions/2), Others: limits.Subscriptions,
+		User: limits.UserSubscriptions, Outsiders: max(1, limits.Subscriptions/2), Others: limits.Subscriptions,
 	})
 	for _, s := range b.subscriptions {
 		holder := quota.Holder{User: s.User(), Rank: quota.Member}
 		switch {
 		case s.User() == 0:
 			holder.Rank = quota.Trusted
-		case s.Stranger():
-			holder.Rank = quota.Stranger
+		case s.Outsider():
+			holder.Rank = quota.Outsider
 		}
 		held.Add(holder)
 	}
 	if full := held.Take(caller); full != nil {
-		return &fault.LimitError{What: full.Limit, Max: full.Max}
+		return &fault.LimitError{Resource: full.Limit, Max: full.Max}
 	}
 	return nil
 }
@@ -461,7 +461,7 @@ func (b *Broker) Open(caller quota.Holder, after string, f filter.Spec) (*readin
 // Stream counts a stream of a caller until release is called. The error is a *fault.LimitError.
 func (b *Broker) Stream(caller quota.Holder) (release func(), err error) {
 	if full := b.streams.Take(caller); full != nil {
-		return nil, &fault.LimitError{What: full.Limit, Max: full.Max}
+		return nil, &fault.LimitError{Resource: full.Limit, Max: full.Max}
 	}
 	return func() { b.streams.Release(caller) }, nil
 }
@@ -469,7 +469,7 @@ func (b *Broker) Stream(caller quota.Holder) (release func(), err error) {
 // grown forwards the growth of the log.
 func (b *Broker) grown(newest logstore.Cursor, entries uint64) {
 	b.agent.noteGrowth()
-	b.live.Poke()
+	b.follower.Poke()
 	if b.options.Appended != nil {
 		b.options.Appended(newest, entries)
 	}

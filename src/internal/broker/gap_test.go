@@ -446,7 +446,7 @@ func TestStreamsAreLimited(t *testing.T) {
 		rank quota.Rank
 		max  int
 	}{
-		{1, quota.Stranger, 0}, {2, quota.Stranger, 1},
+		{1, quota.Outsider, 0}, {2, quota.Outsider, 1},
 		{3, quota.Member, 0}, {3, quota.Member, 0}, {3, quota.Member, 2}, {4, quota.Member, 3},
 		{0, quota.Trusted, 0}, {0, quota.Trusted, 0}, {0, quota.Trusted, 2},
 	} {
@@ -498,10 +498,10 @@ func TestSubscriptionsOfOtherUsersLeaveRoomForTheGroup(t *testing.T) {
 		}
 	}
 	b := run(t, l, limits)
-	subscribe(b, step{1, quota.Stranger, 0}, step{2, quota.Stranger, 0}, step{3, quota.Stranger, 0})
+	subscribe(b, step{1, quota.Outsider, 0}, step{2, quota.Outsider, 0}, step{3, quota.Outsider, 0})
 	b.stop()
 	b = run(t, l, limits)
-	subscribe(b, step{4, quota.Stranger, 3}, step{5, quota.Member, 0}, step{5, quota.Member, 0}, step{5, quota.Member, 0},
+	subscribe(b, step{4, quota.Outsider, 3}, step{5, quota.Member, 0}, step{5, quota.Member, 0}, step{5, quota.Member, 0},
 		step{5, quota.Member, 3}, step{6, quota.Member, 6}, step{0, quota.Trusted, 0})
 }
 

@@ -81,12 +81,12 @@ func (b *Broker) agentStatus(ctx context.Context, s *status.Broker) {
 		}
 		return
 	}
-	of, err := agent.Status(ctx)
+	answer, err := agent.Status(ctx)
 	switch {
 	case err == nil:
-		s.Agent, s.AgentState, s.AgentActive = &of, string(AgentRunning), true
+		s.Agent, s.AgentState, s.AgentActive = &answer, string(AgentRunning), true
 		if s.AgentSince.IsZero() {
-			s.AgentSince = of.Started
+			s.AgentSince = answer.Started
 		}
 		// It may have been started without writing to the log yet.
 		b.agent.noteGrowth()

@@ -158,7 +158,7 @@ func (s *Service) refuse(h *transport.Header) {
 		return // the goroutine that reads the bus calls this, and must not block
 	}
 	s.answer(&answer{to: h.Sender, serial: h.Serial, user: transport.UnknownUser}, nil,
-		&fault.LimitError{What: "bytes of a message", Max: maxMessage})
+		&fault.LimitError{Resource: "bytes of a message", Max: maxMessage})
 }
 
 // reply sends the reply to a call.

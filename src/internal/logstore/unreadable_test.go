@@ -166,7 +166,7 @@ func TestTheNewestSegmentIsReadOnceItCanBe(t *testing.T) {
 				t.Errorf("the newest readable entry is %v, %v, want %d", end, err, newest-1)
 			}
 			// The file in /proc has size 0, so it counts as an empty segment.
-			if beyond, err := r.Beyond(before); err != nil || beyond && name != "a file with bad sectors" {
+			if beyond, err := r.After(before); err != nil || beyond && name != "a file with bad sectors" {
 				t.Errorf("a cursor in the segment is beyond the end: %v, %v", beyond, err)
 			}
 			for range 3 {
@@ -179,7 +179,7 @@ func TestTheNewestSegmentIsReadOnceItCanBe(t *testing.T) {
 			appendTest(t, w, "later")
 			got, errs = readAll(r)
 			wantTexts(t, got, errs, "later")
-			if beyond, err := r.Beyond(Cursor{Store: before.Store, Sequence: before.Sequence + 100}); err != nil || !beyond {
+			if beyond, err := r.After(Cursor{Store: before.Store, Sequence: before.Sequence + 100}); err != nil || !beyond {
 				t.Errorf("a cursor after the end is not beyond it: %v, %v", beyond, err)
 			}
 		})

@@ -14,8 +14,8 @@ import (
 type Rank int
 
 const (
-	// A Stranger is admitted by polkit only, or not at all.
-	Stranger Rank = iota
+	// An Outsider is admitted by polkit only, or not at all.
+	Outsider Rank = iota
 	// A Member is in the group that may read the log.
 	Member
 	// Trusted are root and the services themselves.
@@ -32,9 +32,9 @@ type Holder struct {
 type Limits struct {
 	// User is the limit of each user.
 	User int
-	// Strangers is the limit of all strangers together, Others of all strangers and members
+	// Outsiders is the limit of all outsiders together, Others of all outsiders and members
 	// together.
-	Strangers, Others int
+	Outsiders, Others int
 }
 
 // Full reports that a limit is reached.
@@ -56,7 +56,7 @@ type Quota struct {
 
 	mu        sync.Mutex
 	users     map[uint32]int
-	strangers int
+	outsiders int
 	others    int
 	all       int
 }
@@ -79,8 +79,8 @@ func (q *Quota) take(h Holder, perUser bool) *Full {
 	switch {
 	case perUser && reached(q.users[h.User], l.User):
 		return &Full{Limit: q.name + " of a user", User: true, Max: l.User}
-	case h.Rank == Stranger && reached(q.strangers, l.Strangers):
-		return &Full{Limit: q.name + " of users outside the group", Max: l.Strangers}
+	case h.Rank == Outsider && reached(q.outsiders, l.Outsiders):
+		return &Full{Limit: q.name + " of users outside the group", Max: l.Outsiders}
 	case h.Rank != Trusted && reached(q.others, l.Others):
 		return &Full{Limit: q.name + " in all", Max: l.Others}
 	}
@@ -115,8 +115,8 @@ func (q *Quota) add(h Holder, n int) {
 	if h.Rank != Trusted {
 		q.others += n
 	}
-	if h.Rank == Stranger {
-		q.strangers += n
+	if h.Rank == Outsider {
+		q.outsiders += n
 	}
 	if q.users[h.User] += n; q.users[h.User] == 0 {
 		delete(q.users, h.User)

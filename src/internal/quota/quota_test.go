@@ -5,7 +5,7 @@ package quota
 import "testing"
 
 func TestOtherUsersAndMembersLeaveAReserve(t *testing.T) {
-	q := New("slots", Limits{User: 2, Strangers: 3, Others: 5})
+	q := New("slots", Limits{User: 2, Outsiders: 3, Others: 5})
 	var held []Holder
 	for n, step := range []struct {
 		user  uint32
@@ -13,8 +13,8 @@ func TestOtherUsersAndMembersLeaveAReserve(t *testing.T) {
 		limit string
 		max   int
 	}{
-		{1, Stranger, "", 0}, {1, Stranger, "", 0}, {1, Stranger, "slots of a user", 2},
-		{2, Stranger, "", 0}, {2, Stranger, "slots of users outside the group", 3},
+		{1, Outsider, "", 0}, {1, Outsider, "", 0}, {1, Outsider, "slots of a user", 2},
+		{2, Outsider, "", 0}, {2, Outsider, "slots of users outside the group", 3},
 		{3, Member, "", 0}, {3, Member, "", 0}, {4, Member, "slots in all", 5},
 		{0, Trusted, "", 0}, {0, Trusted, "", 0}, {0, Trusted, "slots of a user", 2},
 		{5, Trusted, "", 0},
@@ -38,7 +38,7 @@ func TestOtherUsersAndMembersLeaveAReserve(t *testing.T) {
 	for _, h := range held {
 		q.Release(h)
 	}
-	if q.Held() != 0 || len(q.users) != 0 || q.others != 0 || q.strangers != 0 {
+	if q.Held() != 0 || len(q.users) != 0 || q.others != 0 || q.outsiders != 0 {
 		t.Errorf("after the last release: %+v", q)
 	}
 }

@@ -51,7 +51,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		CallSize: 16 << 10, CallDepth: 32, Waiting: 16,
-		Connections: quota.Limits{User: 32, Strangers: 64, Others: 128},
+		Connections: quota.Limits{User: 32, Outsiders: 64, Others: 128},
 		CallTime:    5 * time.Second, ReplyTime: 10 * time.Second, IdleTime: 10 * time.Minute,
 		Calls: 2000, CallBurst: 500,
 	}
@@ -87,7 +87,7 @@ func New(service *varlink.Service, o Options) *Server {
 			if p.IsRoot() {
 				return quota.Trusted
 			}
-			return quota.Stranger
+			return quota.Outsider
 		}
 	}
 	return &Server{

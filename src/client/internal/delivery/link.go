@@ -29,8 +29,8 @@ type Link struct {
 	off bool
 
 	mu sync.Mutex
-	// gone is the sequence at which an owner of the broker's name was last seen to exit.
-	gone dbus.Sequence
+	// exited is the sequence at which an owner of the broker's name was last seen to exit.
+	exited dbus.Sequence
 	// since is the sequence of the broker's reply that the subscription exists;
 	// NoSequence before.
 	since dbus.Sequence
@@ -41,7 +41,7 @@ type Link struct {
 
 // NewLink returns a link to a queue.
 func NewLink(q *Queue) *Link {
-	return &Link{queue: q, Lost: make(chan struct{}), gone: dbus.NoSequence, since: dbus.NoSequence}
+	return &Link{queue: q, Lost: make(chan struct{}), exited: dbus.NoSequence, since: dbus.NoSequence}
 }
 
 // DeliverSignal implements dbus.SignalHandler.
@@ -69,7 +69,7 @@ func (l *Link) ownerChanged(s *dbus.Signal) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gone = s.Sequence
+	l.exited = s.Sequence
 	l.check()
 }
 
@@ -84,7 +84,7 @@ func (l *Link) Established(at dbus.Sequence) {
 // check determines, by the order of messages, whether the broker that has the
 // subscription is the one that exited.
 func (l *Link) check() {
-	if !l.isLost && l.since != dbus.NoSequence && l.gone != dbus.NoSequence && l.gone > l.since {
+	if !l.isLost && l.since != dbus.NoSequence && l.exited != dbus.NoSequence && l.exited > l.since {
 		l.isLost = true
 		close(l.Lost)
 	}

@@ -160,7 +160,7 @@ type Agent struct {
 	Remover atomic.Pointer[retention.Remover]
 }
 
-func (a *Agent) there() error {
+func (a *Agent) available() error {
 	if a.Down.Load() {
 		return fmt.Errorf("%w: it is down", fault.ErrAgentUnavailable)
 	}
@@ -173,12 +173,12 @@ func (a *Agent) Status(context.Context) (status.Agent, error) {
 		Version: "test", Profile: "none", LogDirectory: a.Log.Dir,
 		Losses:    []status.Loss{{Place: "kernel", Reason: "ring-full", Hits: 2, Events: 3}},
 		Libraries: []status.Library{{Path: "/lib/x", BuildID: "abcd", Probes: []string{"new_context"}, Sites: 2, Hits: 7}},
-	}, a.there()
+	}, a.available()
 }
 
 // Flush implements broker.Agent.
 func (a *Agent) Flush(context.Context) (logstore.Cursor, error) {
-	if err := a.there(); err != nil {
+	if err := a.available(); err != nil {
 		return logstore.Cursor{}, err
 	}
 	return a.Log.Writer.Flush()
@@ -186,7 +186,7 @@ func (a *Agent) Flush(context.Context) (logstore.Cursor, error) {
 
 // Remove implements broker.Agent.
 func (a *Agent) Remove(_ context.Context, before logstore.Cursor, by retention.Remover) (int64, int, error) {
-	if err := a.there(); err != nil {
+	if err := a.available(); err != nil {
 		return 0, 0, err
 	}
 	a.Remover.Store(&by)
@@ -196,7 +196,7 @@ func (a *Agent) Remove(_ context.Context, before logstore.Cursor, by retention.R
 
 // Follow implements broker.Agent: it reports nothing, so that the log is watched.
 func (a *Agent) Follow(ctx context.Context, following func(), _ func(logstore.Cursor)) error {
-	if err := a.there(); err != nil {
+	if err := a.available(); err != nil {
 		return err
 	}
 	following()

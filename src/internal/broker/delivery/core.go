@@ -23,9 +23,9 @@ type Options struct {
 	Source   *reading.Log
 	Tail     *tail.Tail
 	Journal  *journal.Journal
-	// Operations reads operations, Live has the newest ones.
+	// Operations reads operations, Follower has the newest ones.
 	Operations *operations.Source
-	Live       *operations.Live
+	Follower   *operations.Follower
 	// Form encodes groups, OperationForm operations; Window is the size of a window in bytes.
 	Form          reading.Form
 	OperationForm operations.Form
@@ -61,7 +61,7 @@ func (c *Core) Restore(d journal.Definition) (*Subscription, error) {
 		return nil, err
 	}
 	return &Subscription{
-		core: c, id: d.ID, name: d.Name, user: d.User, stranger: d.Stranger, filter: f, batch: d.Batch, window: d.Window, flow: Flow(d.Flow), form: Form(cmp.Or(d.Form, string(Groups))),
+		core: c, id: d.ID, name: d.Name, user: d.User, outsider: d.Outsider, filter: f, batch: d.Batch, window: d.Window, flow: Flow(d.Flow), form: Form(cmp.Or(d.Form, string(Groups))),
 		created: time.Unix(0, d.Created), wakes: wakeup.New(),
 		position: d.Place.Position, delivered: d.Place.Delivered, skipped: d.Place.Skipped, client: d.Client,
 	}, nil
@@ -72,7 +72,7 @@ func (s *Subscription) Definition() journal.Definition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return journal.Definition{
-		ID: s.id, Name: s.name, User: s.user, Stranger: s.stranger, Filter: s.filter.Spec, Batch: s.batch, Window: s.window, Flow: string(s.flow), Form: s.form.stored(),
+		ID: s.id, Name: s.name, User: s.user, Outsider: s.outsider, Filter: s.filter.Spec, Batch: s.batch, Window: s.window, Flow: string(s.flow), Form: s.form.stored(),
 		Created: s.created.UnixNano(),
 		Place:   journal.Place{Position: s.position, Delivered: s.delivered, Skipped: s.skipped},
 		Client:  s.client,

@@ -60,7 +60,7 @@ type sender struct {
 func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 	defer close(d.done)
 	defer s.core.readers.drop(s)
-	defer s.leave(d.feed)
+	defer s.leaveFeed(d.feed)
 	s.mu.Lock()
 	w := &sender{
 		Subscription: s, sink: d.sink, feed: d.feed, at: s.position,
@@ -72,7 +72,7 @@ func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 		if err == nil && w.due() {
 			err = w.send(ctx)
 		} else if err == nil && !more {
-			w.rest(ctx)
+			w.wait(ctx)
 			continue
 		}
 		switch {
@@ -133,7 +133,7 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 	}
 	empty := w.window.Count == 0
 	if len(w.ahead.pieces) == 0 {
-		if more, err = w.look(ctx); err != nil {
+		if more, err = w.search(ctx); err != nil {
 			return false, err
 		}
 	}
@@ -149,9 +149,9 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-// look searches for groups, in the cache or else in the log. more reports that more
+// search searches for groups, in the cache or else in the log. more reports that more
 // may be available immediately.
-func (w *sender) look(ctx context.Context) (more bool, err error) {
+func (w *sender) search(ctx context.Context) (more bool, err error) {
 	to, gap, ok := w.cache().Take(w.feed, w.at, &w.window)
 	if !ok {
 		w.reading = true
@@ -221,15 +221,15 @@ func (w *sender) read(ctx context.Context) (more bool, err error) {
 
 // scan reads as many groups as fit into a.
 func (w *sender) scan(ctx context.Context, s *reading.Scanner, a *ahead) (more bool, err error) {
-	began, looked := time.Now(), s.Read
+	began, checked := time.Now(), s.Read
 	var e event.Entry
 	for {
 		a.to = s.Cursor()
 		if len(a.groups) >= turnBytes || len(a.pieces) >= MaxBatch {
 			return true, nil
 		}
-		if s.Read-looked >= turnCheck {
-			looked = s.Read
+		if s.Read-checked >= turnCheck {
+			checked = s.Read
 			if ctx.Err() != nil || time.Since(began) >= turnTime {
 				return true, nil
 			}
@@ -275,8 +275,8 @@ func (w *sender) due() bool {
 	return w.window.Full || w.gap != nil || time.Since(w.since) >= w.Subscription.window
 }
 
-// rest waits for new work.
-func (w *sender) rest(ctx context.Context) {
+// wait waits for new work.
+func (w *sender) wait(ctx context.Context) {
 	var timeout <-chan time.Time
 	if w.window.Count > 0 {
 		timer := time.NewTimer(w.Subscription.window - time.Since(w.since))

@@ -11,11 +11,11 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// leave removes the subscription from its feed.
-func (s *Subscription) leave(feed *tail.Feed) {
+// leaveFeed removes the subscription from its feed.
+func (s *Subscription) leaveFeed(feed *tail.Feed) {
 	s.cache().Leave(s, feed)
 	if s.form == Operations {
-		s.core.Live.Poke()
+		s.core.Follower.Poke()
 	}
 }
 
@@ -26,11 +26,11 @@ func (w *sender) readOperations(ctx context.Context) (more bool, err error) {
 		w.proceed(a)
 		return true, nil
 	}
-	turns := w.core.readers.turns
-	if err := turns.Acquire(ctx, w.user); err != nil {
+	semaphore := w.core.readers.semaphore
+	if err := semaphore.Acquire(ctx, w.user); err != nil {
 		return false, err
 	}
-	defer turns.Release(w.user)
+	defer semaphore.Release(w.user)
 	if a, ok := w.core.shared.get(w.filter.Key, w.at); ok {
 		w.proceed(a)
 		return true, nil

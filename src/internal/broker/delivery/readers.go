@@ -21,8 +21,8 @@ const (
 // readers lends scanners to lagging subscriptions. A subscription that returns gets
 // its previous scanner if no other has needed it.
 type readers struct {
-	source *reading.Log
-	turns  *semaphore.PerUser
+	source    *reading.Log
+	semaphore *semaphore.PerUser
 	// idle are the unused scanners, the most recently used one last.
 	idle chan []lent
 }
@@ -34,7 +34,7 @@ type lent struct {
 }
 
 func newReaders(source *reading.Log) *readers {
-	r := &readers{source: source, turns: semaphore.New(maxReaders, userReaders), idle: make(chan []lent, 1)}
+	r := &readers{source: source, semaphore: semaphore.New(maxReaders, userReaders), idle: make(chan []lent, 1)}
 	r.idle <- nil
 	return r
 }
@@ -42,7 +42,7 @@ func newReaders(source *reading.Log) *readers {
 // get returns a scanner that continues after a position. It waits for a free one.
 // Errors are those of reading.Log.Scanner and of ctx.
 func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) (*reading.Scanner, error) {
-	if err := r.turns.Acquire(ctx, s.user); err != nil {
+	if err := r.semaphore.Acquire(ctx, s.user); err != nil {
 		return nil, err
 	}
 	if own := r.take(s); own != nil {
@@ -53,7 +53,7 @@ func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) 
 	}
 	opened, err := r.source.Scanner(s.filter, at)
 	if err != nil {
-		r.turns.Release(s.user)
+		r.semaphore.Release(s.user)
 		return nil, err
 	}
 	return opened, nil
@@ -70,7 +70,7 @@ func (r *readers) put(s *Subscription, used *reading.Scanner) {
 	if old != nil {
 		old.Close()
 	}
-	r.turns.Release(s.user)
+	r.semaphore.Release(s.user)
 }
 
 // drop closes the scanner of a subscription, if there is one.

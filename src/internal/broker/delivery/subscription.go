@@ -94,8 +94,8 @@ type Subscription struct {
 	// name is empty for an ephemeral subscription.
 	name string
 	user uint32
-	// stranger reports that the user was outside the group at creation.
-	stranger bool
+	// outsider reports that the user was outside the group at creation.
+	outsider bool
 	filter   *filter.Filter
 	batch    int
 	window   time.Duration
@@ -142,8 +142,8 @@ func (s *Subscription) Name() string { return s.name }
 // User is the owner.
 func (s *Subscription) User() uint32 { return s.user }
 
-// Stranger reports whether the user was outside the group at creation.
-func (s *Subscription) Stranger() bool { return s.stranger }
+// Outsider reports whether the user was outside the group at creation.
+func (s *Subscription) Outsider() bool { return s.outsider }
 
 // Created is the time of creation.
 func (s *Subscription) Created() time.Time { return s.created }
@@ -160,7 +160,7 @@ func (s *Subscription) Form() Form { return s.form }
 // cache has the newest groups or operations.
 func (s *Subscription) cache() *tail.Cache {
 	if s.form == Operations {
-		return s.core.Live.Cache
+		return s.core.Follower.Cache
 	}
 	return s.core.Tail.Cache
 }
@@ -280,7 +280,7 @@ func (s *Subscription) start(sink Sink) {
 	s.acknowledged = s.position.Sequence
 	s.mu.Unlock()
 	if s.form == Operations {
-		s.core.Live.Poke()
+		s.core.Follower.Poke()
 	} else {
 		s.core.Tail.Poke()
 	}

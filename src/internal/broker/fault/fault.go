@@ -38,12 +38,12 @@ func (e *ArgumentError) Error() string { return e.Argument + ": " + e.Problem }
 // LimitError reports the limit that a caller has reached.
 type LimitError struct {
 	// The limited resource, in the plural.
-	What string
-	Max  int
+	Resource string
+	Max      int
 }
 
 func (e *LimitError) Error() string {
-	return fmt.Sprintf("limit exceeded: no more than %d %s", e.Max, e.What)
+	return fmt.Sprintf("limit exceeded: no more than %d %s", e.Max, e.Resource)
 }
 
 // StoreError reports that the log cannot be read.

@@ -178,10 +178,10 @@ func batch(o *options, chunk int) logstore.Batch {
 		b.First -= uint64(o.groups-1) * uint64(time.Microsecond)
 	}
 	set, values := map[uint64]struct{}{}, map[uint64]struct{}{}
-	var of []uint64
+	var terms []uint64
 	rare := o.rare > 0 && chunk%(o.chunks/o.rare) == o.chunks/o.rare/2
 	for i := 0; i < o.groups && len(b.Entries) < maxChunk; i++ {
-		g := one(o, uint64(chunk)*uint64(o.groups)+uint64(i), now.Boot)
+		g := newGroup(o, uint64(chunk)*uint64(o.groups)+uint64(i), now.Boot)
 		if at := len(g.Events) - 1; rare && g.Events[at].Value.Word == contexts()[0].value {
 			g.Events[at].Value.Word, rare = 771, false
 		}
@@ -193,12 +193,12 @@ func batch(o *options, chunk int) logstore.Batch {
 		b.Entries = event.Append(b.Entries, g)
 		b.End()
 		b.Events += uint32(len(g.Events))
-		of = entry.AppendTerms(of[:0], g)
-		for _, t := range of {
+		terms = entry.AppendTerms(terms[:0], g)
+		for _, t := range terms {
 			set[t] = struct{}{}
 		}
-		of = entry.AppendValues(of[:0], g)
-		for _, t := range of {
+		terms = entry.AppendValues(terms[:0], g)
+		for _, t := range terms {
 			values[t] = struct{}{}
 		}
 	}
@@ -228,8 +228,8 @@ type kind struct {
 	parent    int // index of the context around it
 }
 
-// one returns a group like the agent's.
-func one(o *options, n, now uint64) *event.Group {
+// newGroup returns a group like the agent's.
+func newGroup(o *options, n, now uint64) *event.Group {
 	all := contexts()
 	c := all[n%uint64(len(all))]
 	executable := fmt.Appendf(nil, "program%d", n/uint64(len(all))%uint64(o.executables))

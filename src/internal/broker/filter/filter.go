@@ -170,11 +170,11 @@ func checkSize(spec *Spec) error {
 	size := 0
 	for _, list := range spec.Lists() {
 		if len(*list.Values) > maxFilterValues {
-			return &fault.LimitError{What: "values of the filter's " + list.Name, Max: maxFilterValues}
+			return &fault.LimitError{Resource: "values of the filter's " + list.Name, Max: maxFilterValues}
 		}
 		for _, v := range *list.Values {
 			if size += len(v); size > maxFilterBytes {
-				return &fault.LimitError{What: "bytes of a filter", Max: maxFilterBytes}
+				return &fault.LimitError{Resource: "bytes of a filter", Max: maxFilterBytes}
 			}
 			if v == "" {
 				return &fault.FilterError{Key: list.Name, Problem: "a value is empty"}

@@ -27,9 +27,9 @@ type Index struct {
 type rule struct {
 	filter *Filter
 	place  int
-	// seen is the last examined entry, so that an entry found under several
+	// examined is the last examined entry, so that an entry found under several
 	// values is examined once.
-	seen uint64
+	examined uint64
 }
 
 // maxTerms bounds the terms looked up in the filter of a chunk.
@@ -100,10 +100,10 @@ func (x *Index) Visit(g *event.Group, sequence uint64, boot int64, take func(pla
 	name := Name(g)
 	try := func(rules []*rule) {
 		for _, c := range rules {
-			if c.seen == sequence {
+			if c.examined == sequence {
 				continue
 			}
-			c.seen = sequence
+			c.examined = sequence
 			if c.filter.Passes(g, name, boot) {
 				take(c.place)
 			}

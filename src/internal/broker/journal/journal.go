@@ -74,9 +74,9 @@ type Definition struct {
 	// Client is the connection that it is attached to, named by the transport;
 	// empty for none. Brokers before 0.2 ignore it, here and in a movement.
 	Client string `cbor:"10,keyasint,omitempty"`
-	// Stranger reports that the user was outside the group at creation. Brokers
+	// Outsider reports that the user was outside the group at creation. Brokers
 	// before 0.2 neither record nor read it.
-	Stranger bool `cbor:"11,keyasint,omitempty"`
+	Outsider bool `cbor:"11,keyasint,omitempty"`
 	// Form is the form of what is delivered, empty for groups. Brokers before 0.2 deliver
 	// groups.
 	Form string `cbor:"12,keyasint,omitempty"`

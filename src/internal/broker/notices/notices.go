@@ -259,7 +259,7 @@ func (n *Notices) Fill(to *status.Broker, list []uint64) {
 	var newest *segmentNotices
 	var unrecorded []event.Unrecorded
 	for first, s := range n.segments {
-		if _, there := slices.BinarySearch(list, first); !there && list != nil {
+		if _, found := slices.BinarySearch(list, first); !found && list != nil {
 			delete(n.segments, first)
 			continue
 		}

@@ -48,7 +48,7 @@ func (p *Page) backward(ctx context.Context) error {
 	w, _ := p.source.kept.take(p.key()).(*window)
 	for size := uint64(firstWindow); ; size = min(2*size, maxWindow) {
 		if w == nil {
-			from, err := p.source.Log.Back(ctx, p.Next, func(entries uint64, _ int64) bool { return entries >= size })
+			from, err := p.source.Log.StepBack(ctx, p.Next, func(entries uint64, _ int64) bool { return entries >= size })
 			if err != nil {
 				return err
 			}

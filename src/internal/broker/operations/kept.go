@@ -50,35 +50,35 @@ type kept struct {
 
 // item is a kept walk or window. kept.mu guards its fields.
 type item struct {
-	key   key
-	what  paused
-	bytes int
-	timer *time.Timer
+	key     key
+	content paused
+	bytes   int
+	timer   *time.Timer
 	// done is closed when reading ahead has ended, nil without it; cancel ends it.
 	done   chan struct{}
 	cancel context.CancelFunc
-	// reading is set until reading ahead has ended, which closes what if discarded is set.
+	// reading is set until reading ahead has ended, which closes content if discarded is set.
 	reading, discarded bool
 }
 
 // take removes the item for a page and returns its content, nil if there is none.
-func (k *kept) take(of key) paused {
-	it := k.find(of)
+func (k *kept) take(page key) paused {
+	it := k.find(page)
 	if it == nil {
 		return nil
 	}
 	if it.done != nil {
 		<-it.done // it reads what the page would read
 	}
-	return it.what
+	return it.content
 }
 
 // find removes and returns the item for a page, nil if there is none.
-func (k *kept) find(of key) *item {
+func (k *kept) find(page key) *item {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i, it := range k.items {
-		if it.key == of {
+		if it.key == page {
 			k.items = slices.Delete(k.items, i, i+1)
 			it.timer.Stop()
 			return it
@@ -88,12 +88,12 @@ func (k *kept) find(of key) *item {
 }
 
 // put keeps a walk or window for a page. ahead, if not nil, reads ahead in another goroutine.
-func (k *kept) put(of key, what paused, ahead func(context.Context)) {
-	it := &item{key: of, what: what, bytes: what.bytes()}
+func (k *kept) put(page key, content paused, ahead func(context.Context)) {
+	it := &item{key: page, content: content, bytes: content.bytes()}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.ended {
-		what.close()
+		content.close()
 		return
 	}
 	it.timer = time.AfterFunc(keepTime, func() { k.discard(it) })
@@ -119,9 +119,9 @@ func (k *kept) read(it *item) {
 	it.reading = false
 	close(it.done)
 	if it.discarded {
-		it.what.close()
+		it.content.close()
 	} else if slices.Contains(k.items, it) {
-		it.bytes = it.what.bytes()
+		it.bytes = it.content.bytes()
 		k.shrink()
 	}
 }
@@ -149,7 +149,7 @@ func (it *item) end() {
 		it.cancel()
 		return
 	}
-	it.what.close()
+	it.content.close()
 }
 
 // discard discards an item, unless it was taken.

@@ -58,10 +58,10 @@ type converter struct {
 	data  []schema.Datum
 	texts []Text
 	parts []Operation
-	// origin is the last build-id, hex its hex digits. named is the name of that library if asked
-	// is set: it is looked up once per operation, because the log may name the library later.
+	// origin is the last build-id, hex its hex digits. named is the name of that library if
+	// lookedUp is set: it is looked up once per operation, because the log may name the library later.
 	origin, hex, named string
-	asked              bool
+	lookedUp           bool
 }
 
 // convert converts a complete tree of a log.
@@ -71,7 +71,7 @@ func (c *converter) convert(root *schema.Span, store [16]byte) *Operation {
 		c.data, c.texts, c.parts = nil, nil, nil
 	}
 	c.data, c.texts, c.parts = c.data[:0], c.texts[:0], c.parts[:0]
-	c.asked = false
+	c.lookedUp = false
 	o := &c.room(1)[:1][0]
 	*o = c.part(root)
 	o.Truncated = root.Cut
@@ -119,7 +119,7 @@ func (c *converter) inside(o *Operation, s *schema.Span, level int, truncated *b
 func (c *converter) part(s *schema.Span) Operation {
 	if s.Origin != c.origin {
 		c.origin, c.hex = s.Origin, hex.EncodeToString([]byte(s.Origin))
-		c.asked = false
+		c.lookedUp = false
 	}
 	o := Operation{
 		Context: s.Context, Name: event.Escaped(s.Name), Executable: event.Escaped(s.Executable), Unit: event.Escaped(s.Unit),
@@ -148,8 +148,8 @@ func (c *converter) part(s *schema.Span) Operation {
 	}
 	o.Data, o.Names = c.data[data:len(c.data):len(c.data)], c.texts[names:len(c.texts):len(c.texts)]
 	if o.Library == "" && s.Origin != "" {
-		if !c.asked {
-			c.named, c.asked = event.Escaped(c.library(s.Origin)), true
+		if !c.lookedUp {
+			c.named, c.lookedUp = event.Escaped(c.library(s.Origin)), true
 		}
 		o.Library = c.named
 	}
@@ -158,9 +158,9 @@ func (c *converter) part(s *schema.Span) Operation {
 
 // result returns the text of the result that a tree has for a key, empty if there is none.
 func (c *converter) result(root *schema.Span, key string) string {
-	v, of, implied := outcome.Result(c.registry, root, key)
+	v, span, implied := outcome.Result(c.registry, root, key)
 	switch {
-	case of == nil:
+	case span == nil:
 		return implied
 	case v.Kind == event.Word:
 		return outcome.Text(c.registry.Key(key), v.Word)

@@ -230,19 +230,19 @@ func TestAPageContinuesWhereThePreviousOneEnded(t *testing.T) {
 	f := s.compile(t, filter.Spec{})
 	o := Options{Filter: f, After: s.resolve(t, "oldest")}
 	_, p := s.read(t, o, 20)
-	before := s.kept.items[0].what.(*walk)
+	before := s.kept.items[0].content.(*walk)
 	read := before.read
 	o.After = p.Next
 	_, p = s.read(t, o, 20)
 	it := s.kept.items[0]
 	<-it.done
-	if before.read-read > 2000 || len(before.ahead.Ends) != 20 || it.what != paused(before) {
+	if before.read-read > 2000 || len(before.ahead.Ends) != 20 || it.content != paused(before) {
 		t.Errorf("%d entries were read for two pages, %d operations ahead", before.read-read, len(before.ahead.Ends))
 	}
 	// A page with another filter or direction does not continue the walk.
 	for _, other := range []Options{{Filter: s.compile(t, filter.Spec{Keys: []string{"tls::group"}}), After: p.Next}, {Filter: f, After: p.Next, NewestFirst: true}} {
 		s.read(t, other, 1)
-		if !slices.ContainsFunc(s.kept.items, func(i *item) bool { return i.what == paused(before) }) {
+		if !slices.ContainsFunc(s.kept.items, func(i *item) bool { return i.content == paused(before) }) {
 			t.Errorf("%+v: took the walk that was kept for another page", other)
 		}
 	}
@@ -283,7 +283,7 @@ func TestAPageContinuesAfterOperationsReadAhead(t *testing.T) {
 		o.After = p.Next
 	}
 	<-s.kept.items[0].done
-	if n := len(s.kept.items[0].what.(*walk).ahead.Ends); n != 5 {
+	if n := len(s.kept.items[0].content.(*walk).ahead.Ends); n != 5 {
 		t.Fatalf("%d operations were read ahead", n)
 	}
 	write(4)

@@ -61,7 +61,7 @@ type walk struct {
 // startWalk starts a walk for the trees that are completed after a position, early enough before
 // it that they are complete. The error is that of ctx or a *fault.StoreError.
 func startWalk(ctx context.Context, o *Source, after logstore.Cursor) (*walk, error) {
-	from, err := o.Log.Back(ctx, after, func(entries uint64, took int64) bool {
+	from, err := o.Log.StepBack(ctx, after, func(entries uint64, took int64) bool {
 		return entries >= mostEntries || entries >= leastEntries && took >= int64(leastTime)
 	})
 	if err != nil {

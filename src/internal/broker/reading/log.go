@@ -105,20 +105,20 @@ func (l *Log) Resolve(text string) (logstore.Cursor, error) {
 	if _, err := r.Resolve(text); err != nil {
 		return cursor, err
 	}
-	beyond, err := r.Beyond(cursor)
+	after, err := r.After(cursor)
 	if err != nil {
 		return cursor, &fault.StoreError{Err: err}
 	}
-	if beyond {
+	if after {
 		return cursor, fmt.Errorf("%w: %s is after the end of the log", logstore.ErrInvalidCursor, text)
 	}
 	return cursor, nil
 }
 
-// Back returns a position before another one, or the beginning of the log. It goes back by whole
-// chunks until enough returns true for the number of entries in between and the time that they
+// StepBack returns a position before another one, or the beginning of the log. It goes back by whole
+// chunks until done returns true for the number of entries in between and the time that they
 // took, in nanoseconds. The error is that of ctx or a *fault.StoreError.
-func (l *Log) Back(ctx context.Context, from logstore.Cursor, enough func(entries uint64, took int64) bool) (logstore.Cursor, error) {
+func (l *Log) StepBack(ctx context.Context, from logstore.Cursor, done func(entries uint64, took int64) bool) (logstore.Cursor, error) {
 	r, err := l.Reader(logstore.Query{})
 	if err != nil {
 		return from, err
@@ -145,7 +145,7 @@ func (l *Log) Back(ctx context.Context, from logstore.Cursor, enough func(entrie
 		entries += chunk.Last - chunk.First + 1
 		at.Sequence = chunk.First - 1
 		latest = max(latest, chunk.RealTime(chunk.Header.Last))
-		if enough(entries, latest-chunk.RealTime(chunk.Header.First)) {
+		if done(entries, latest-chunk.RealTime(chunk.Header.First)) {
 			return at, nil
 		}
 	}

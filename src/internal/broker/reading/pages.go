@@ -67,10 +67,10 @@ func (r *Pages) Cursor() logstore.Cursor { return r.scanner.Cursor() }
 func (r *Pages) Next(ctx context.Context, dst []byte, most, size int, form Form) (Page, error) {
 	p := Page{Groups: dst}
 	var e event.Entry
-	began, looked := time.Now(), r.scanner.Read
+	began, checked := time.Now(), r.scanner.Read
 	for p.Count < most {
-		if r.scanner.Read-looked >= timeCheck {
-			looked = r.scanner.Read
+		if r.scanner.Read-checked >= timeCheck {
+			checked = r.scanner.Read
 			if ctx.Err() != nil {
 				return p, ctx.Err()
 			}
@@ -98,7 +98,7 @@ func (r *Pages) Next(ctx context.Context, dst []byte, most, size int, form Form)
 		p.Groups = form(p.Groups, &e)
 		if len(p.Groups) > size && p.Count > 0 {
 			p.Groups = p.Groups[:before]
-			r.scanner.back(&e)
+			r.scanner.unread(&e)
 			return p, nil
 		}
 		p.Count++

@@ -25,9 +25,9 @@ type Scanner struct {
 	undecoded bool
 
 	group event.Group
-	// rest are the remaining entries of the chunk, starting at sequence; last is
+	// entries are the remaining entries of the chunk, starting at sequence; last is
 	// the sequence of the last one.
-	rest           []byte
+	entries        []byte
 	sequence, last uint64
 	boot           int64
 	// position is the sequence up to which everything was returned or did not
@@ -52,7 +52,7 @@ func (s *Scanner) seek(after logstore.Cursor) error {
 	if err != nil {
 		return &fault.StoreError{Err: err}
 	}
-	s.rest, s.gap, s.skip = nil, nil, Skip{}
+	s.entries, s.gap, s.skip = nil, nil, Skip{}
 	s.position = after.Sequence
 	if to := s.reader.Cursor(); missing > 0 {
 		s.gap = &Gap{From: after, To: to, Entries: missing, Reason: event.Truncated}
@@ -72,7 +72,7 @@ func (s *Scanner) Next(ctx context.Context, e *event.Entry) error {
 			s.position = gap.To.Sequence
 			return gap
 		}
-		for len(s.rest) > 0 {
+		for len(s.entries) > 0 {
 			if s.step(e) {
 				return nil
 			}
@@ -88,7 +88,7 @@ func (s *Scanner) nextChunk(ctx context.Context) error {
 	chunk, err := s.reader.Next(ctx)
 	switch {
 	case err == nil:
-		s.rest, s.sequence, s.last = chunk.Entries, chunk.First, chunk.Last
+		s.entries, s.sequence, s.last = chunk.Entries, chunk.First, chunk.Last
 		s.boot = chunk.Header.Offset
 		s.Read += uint64(len(chunk.Entries))
 		s.position = max(s.position, chunk.First-1)
@@ -157,30 +157,30 @@ func (s *Scanner) step(e *event.Entry) bool {
 	var n int
 	var err error
 	if s.undecoded {
-		n, err = event.Len(s.rest)
+		n, err = event.Len(s.entries)
 	} else {
-		n, err = event.Decode(s.rest, &s.group)
+		n, err = event.Decode(s.entries, &s.group)
 	}
 	if err != nil || s.sequence > s.last {
-		s.rest = nil
+		s.entries = nil
 		s.miss(s.sequence, max(s.last, s.sequence), event.Corrupt)
 		return false
 	}
-	*e = event.Entry{Sequence: s.sequence, Group: &s.group, Raw: s.rest[:n], Boot: s.boot}
-	s.rest = s.rest[n:]
+	*e = event.Entry{Sequence: s.sequence, Group: &s.group, Raw: s.entries[:n], Boot: s.boot}
+	s.entries = s.entries[n:]
 	s.position = s.sequence
 	s.sequence++
-	if len(s.rest) == 0 && s.sequence <= s.last {
+	if len(s.entries) == 0 && s.sequence <= s.last {
 		// The chunk has fewer entries than its header claims: this one is intact.
 		s.miss(s.sequence, s.last, event.Corrupt)
 	}
 	return s.undecoded || s.filter.Everything || s.filter.Passes(&s.group, filter.Name(&s.group), s.boot)
 }
 
-// back reverts the last call of next, which returned an entry.
-func (s *Scanner) back(e *event.Entry) {
+// unread reverts the last call of next, which returned an entry.
+func (s *Scanner) unread(e *event.Entry) {
 	// The entries of a chunk are contiguous.
-	s.rest = e.Raw[: len(e.Raw)+len(s.rest) : cap(e.Raw)]
+	s.entries = e.Raw[: len(e.Raw)+len(s.entries) : cap(e.Raw)]
 	s.sequence = e.Sequence
 	s.position = e.Sequence - 1
 	s.gap = nil

@@ -11,12 +11,12 @@ import (
 )
 
 // maxCalls is the highest number of concurrent calls of one connection, userCalls
-// of one user, strangerCalls of all users except root and the group's members, and
+// of one user, outsiderCalls of all users except root and the group's members, and
 // allCalls of all users except root.
 const (
 	maxCalls      = 64
 	userCalls     = 256
-	strangerCalls = 512
+	outsiderCalls = 512
 	allCalls      = 1024
 )
 
@@ -40,7 +40,7 @@ type Calls struct {
 // NewCalls returns an empty count.
 func NewCalls() *Calls {
 	return &Calls{senders: map[string]int{}, open: map[string]int{}, admitted: quota.New("calls", quota.Limits{
-		User: userCalls, Strangers: strangerCalls, Others: allCalls,
+		User: userCalls, Outsiders: outsiderCalls, Others: allCalls,
 	})}
 }
 

@@ -15,7 +15,7 @@ const Max = 128 << 10
 // CheckSize returns an error for arguments that are too large to keep.
 func CheckSize(arguments []any) error {
 	if !dictionary.Fits(arguments, Max) {
-		return &fault.LimitError{What: "bytes of arguments", Max: Max}
+		return &fault.LimitError{Resource: "bytes of arguments", Max: Max}
 	}
 	return nil
 }

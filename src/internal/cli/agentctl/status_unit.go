@@ -22,7 +22,7 @@ func askUnit(ctx context.Context, e *console.Environment) agentunit.Status {
 	waiting, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	for {
-		unit := agentunit.Ask(ctx, e.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), e.Systemd)
+		unit := agentunit.Query(ctx, e.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), e.Systemd)
 		if unit.State != agentunit.Starting {
 			return unit
 		}

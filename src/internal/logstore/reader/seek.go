@@ -94,9 +94,9 @@ func (r *Reader) Newest() (cursor.Cursor, error) {
 	return cursor.Cursor{Store: r.store}, nil
 }
 
-// Beyond reports whether c is after the newest entry. It assumes that an unreadable segment
+// After reports whether c is after the newest entry. It assumes that an unreadable segment
 // has all its entries.
-func (r *Reader) Beyond(c cursor.Cursor) (bool, error) {
+func (r *Reader) After(c cursor.Cursor) (bool, error) {
 	list, err := r.list()
 	if err != nil {
 		return false, err

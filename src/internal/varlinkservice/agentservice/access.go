@@ -94,7 +94,7 @@ func (a *Access) Rank(p varlinkservice.Peer) quota.Rank {
 	case a.mayCall(p):
 		return quota.Member
 	}
-	return quota.Stranger
+	return quota.Outsider
 }
 
 // callerOf returns the caller of a call.

@@ -61,7 +61,7 @@ func Rank(group *uint32) func(varlinkservice.Peer) quota.Rank {
 		case group != nil && p.In(*group):
 			return quota.Member
 		}
-		return quota.Stranger
+		return quota.Outsider
 	}
 }
 
@@ -92,7 +92,7 @@ func New(o Options) (*varlink.Service, error) {
 
 // mayCall reports whether a peer may call.
 func (s *service) mayCall(p varlinkservice.Peer) bool {
-	return Rank(s.group)(p) != quota.Stranger
+	return Rank(s.group)(p) != quota.Outsider
 }
 
 // GetStatus implements the interface.
@@ -234,7 +234,7 @@ func (s *service) fail(ctx context.Context, c *api.VarlinkCall, after string, er
 	case errors.As(err, &filter):
 		return c.ReplyInvalidFilter(ctx, filter.Key, filter.Problem)
 	case errors.As(err, &limit):
-		return c.ReplyLimitExceeded(ctx, limit.What, int64(limit.Max))
+		return c.ReplyLimitExceeded(ctx, limit.Resource, int64(limit.Max))
 	case errors.Is(err, logstore.ErrInvalidCursor):
 		return c.ReplyInvalidCursor(ctx, clip(after), err.Error())
 	case errors.Is(err, logstore.ErrForeignCursor):

@@ -24,9 +24,9 @@ const (
 	cacheBytes = 8 << 20
 )
 
-// Live builds the operations of the log while it grows, in one goroutine for all subscriptions to
+// Follower builds the operations of the log while it grows, in one goroutine for all subscriptions to
 // operations, and caches the newest. It reads nothing while there are no such subscriptions.
-type Live struct {
+type Follower struct {
 	// Cache has the newest operations, by the numbers of their last entries. Its position is
 	// the one up to which all operations are complete.
 	Cache *tail.Cache
@@ -37,7 +37,7 @@ type Live struct {
 	// newest returns the end of the log; ok is false before there is one.
 	newest func() (c logstore.Cursor, ok bool)
 	log    *slog.Logger
-	// pokes wakes Live: the log has grown, or feeds have changed.
+	// pokes wakes the Follower: the log has grown, or feeds have changed.
 	pokes   wakeup.Signal
 	trouble string
 
@@ -51,27 +51,27 @@ type Live struct {
 	}
 }
 
-// NewLive returns a Live that encodes operations in a form. newest returns the end of the log.
-func NewLive(s *Source, form Form, newest func() (logstore.Cursor, bool), log *slog.Logger) *Live {
-	return &Live{Cache: tail.NewCache(cacheBytes), source: s, converter: s.converter(), form: form, newest: newest, log: log, pokes: wakeup.New()}
+// NewFollower returns a Follower that encodes operations in a form. newest returns the end of the log.
+func NewFollower(s *Source, form Form, newest func() (logstore.Cursor, bool), log *slog.Logger) *Follower {
+	return &Follower{Cache: tail.NewCache(cacheBytes), source: s, converter: s.converter(), form: form, newest: newest, log: log, pokes: wakeup.New()}
 }
 
 // Poke wakes it: the log has grown, or subscriptions have changed.
-func (l *Live) Poke() { l.pokes.Notify() }
+func (l *Follower) Poke() { l.pokes.Notify() }
 
 // Run reads until ctx is done.
-func (l *Live) Run(ctx context.Context) {
-	defer l.leave()
+func (l *Follower) Run(ctx context.Context) {
+	defer l.endWalk()
 	for ctx.Err() == nil {
 		if !l.Cache.Wanted() {
-			l.leave()
+			l.endWalk()
 			l.Cache.Close()
-			l.rest(ctx, 0)
+			l.wait(ctx, 0)
 			continue
 		}
 		newest, ok := l.newest()
 		if !ok {
-			l.rest(ctx, 0)
+			l.wait(ctx, 0)
 			continue
 		}
 		wait, err := l.read(ctx, newest)
@@ -80,17 +80,17 @@ func (l *Live) Run(ctx context.Context) {
 				l.trouble = err.Error()
 				message.LogUnreadable.Log(l.log, "error", err)
 			}
-			l.leave()
+			l.endWalk()
 			wait = retryPause
 		} else {
 			l.trouble = ""
 		}
-		l.rest(ctx, wait)
+		l.wait(ctx, wait)
 	}
 }
 
-// leave ends the walk.
-func (l *Live) leave() {
+// endWalk ends the walk.
+func (l *Follower) endWalk() {
 	if l.walk != nil {
 		l.walk.close()
 		l.walk = nil
@@ -98,11 +98,11 @@ func (l *Live) leave() {
 	l.block.bytes, l.block.pieces = nil, nil
 }
 
-// rest waits until there may be work, but no longer than wait, unless that is 0.
-func (l *Live) rest(ctx context.Context, wait time.Duration) {
+// wait waits until there may be work, but no longer than most, unless that is 0.
+func (l *Follower) wait(ctx context.Context, most time.Duration) {
 	var timeout <-chan time.Time
-	if wait > 0 {
-		timer := time.NewTimer(wait)
+	if most > 0 {
+		timer := time.NewTimer(most)
 		defer timer.Stop()
 		timeout = timer.C
 	}
@@ -115,7 +115,7 @@ func (l *Live) rest(ctx context.Context, wait time.Duration) {
 
 // read reads to the end of the log. It returns when the next operation may be complete without
 // another entry, 0 if none is incomplete.
-func (l *Live) read(ctx context.Context, newest logstore.Cursor) (wait time.Duration, err error) {
+func (l *Follower) read(ctx context.Context, newest logstore.Cursor) (wait time.Duration, err error) {
 	if l.walk == nil || newest.Store != l.store {
 		if err := l.begin(ctx, newest); err != nil {
 			return 0, err
@@ -140,8 +140,8 @@ func (l *Live) read(ctx context.Context, newest logstore.Cursor) (wait time.Dura
 
 // begin starts a walk at the end of the cache or, if that has no position, at the end of the log,
 // after all operations that are complete there.
-func (l *Live) begin(ctx context.Context, newest logstore.Cursor) (err error) {
-	l.leave()
+func (l *Follower) begin(ctx context.Context, newest logstore.Cursor) (err error) {
+	l.endWalk()
 	at, opened := l.Cache.Newest()
 	continues := opened && at.Store == newest.Store
 	switch {
@@ -177,7 +177,7 @@ func (l *Live) begin(ctx context.Context, newest logstore.Cursor) (err error) {
 }
 
 // take moves the complete operations that were completed after a position into the block.
-func (l *Live) take(after uint64) {
+func (l *Follower) take(after uint64) {
 	for root := l.walk.first(); root != nil; root = l.walk.first() {
 		from, to := len(l.block.bytes), -1
 		for _, feed := range l.feeds {
@@ -200,7 +200,7 @@ func (l *Live) take(after uint64) {
 }
 
 // flush moves the block into the cache, with the gaps of the log.
-func (l *Live) flush() {
+func (l *Follower) flush() {
 	passed := l.walk.passed()
 	at, _ := l.Cache.Newest()
 	for len(l.walk.gaps) > 0 {
@@ -223,7 +223,7 @@ func (l *Live) flush() {
 }
 
 // until removes the pieces of the block up to a position and returns them.
-func (l *Live) until(sequence uint64) map[*tail.Feed][]tail.Piece {
+func (l *Follower) until(sequence uint64) map[*tail.Feed][]tail.Piece {
 	removed := map[*tail.Feed][]tail.Piece{}
 	for feed, pieces := range l.block.pieces {
 		n := sort.Search(len(pieces), func(i int) bool { return pieces[i].Sequence > sequence })
