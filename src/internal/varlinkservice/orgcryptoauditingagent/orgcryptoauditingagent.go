@@ -12,7 +12,7 @@
 // 2^63-1. In names of files and programs, control characters, bytes that are not
 // UTF-8 and the backslash are written \xNN.
 // # A cursor is a position in the log: after an entry, or before the first. It
-// stays valid when segments are begun, sealed or removed.
+// remains valid when segments are begun, sealed or removed.
 // # Limits: a call has at most 16 KiB and 32 levels, and must be complete within 5
 // seconds of its first byte. At most 16 further calls, of 16 KiB in total, may wait
 // while a call on the same connection is processed. A user may have 32 connections
@@ -134,7 +134,7 @@ type Exclusion struct {
 	Hits       int64  `json:"hits"`
 }
 
-// The caller may not call the method; allowed describes who may.
+// The caller may not call the method; allowed describes the callers that may.
 type PermissionDenied struct {
 	Method  string `json:"method"`
 	Allowed string `json:"allowed"`
@@ -202,7 +202,8 @@ func (e LimitExceeded) Error() string {
 	return s
 }
 
-// The client reads too slowly. cursor is that of the last reply; empty: there was none.
+// The client reads too slowly. cursor is the cursor of the last reply; empty: there was
+// none.
 // Later entries can be read from the log.
 type Lagging struct {
 	Cursor string `json:"cursor"`
@@ -511,7 +512,7 @@ func (m Rotate_methods) Upgrade(ctx context.Context, c *varlink.Connection) (fun
 // Only for root and the broker's user. uid and user name the user on whose behalf the
 // caller acts, by default the caller; policy is the reason. A user name has at most 256
 // bytes, a policy at most 1024. Removing all segments except the active one requires
-// force, if they are two or more.
+// force, if these are at least two.
 type Remove_methods struct{}
 
 func Remove() Remove_methods { return Remove_methods{} }
@@ -719,7 +720,7 @@ type VarlinkCall struct{ varlink.Call }
 
 // Generated reply methods for all varlink errors
 
-// The caller may not call the method; allowed describes who may.
+// The caller may not call the method; allowed describes the callers that may.
 func (c *VarlinkCall) ReplyPermissionDenied(ctx context.Context, method_ string, allowed_ string) error {
 	var out PermissionDenied
 	out.Method = method_
@@ -765,7 +766,8 @@ func (c *VarlinkCall) ReplyLimitExceeded(ctx context.Context, limit_ string, max
 	return c.ReplyError(ctx, "org.cryptoauditing.Agent.LimitExceeded", &out)
 }
 
-// The client reads too slowly. cursor is that of the last reply; empty: there was none.
+// The client reads too slowly. cursor is the cursor of the last reply; empty: there was
+// none.
 // Later entries can be read from the log.
 func (c *VarlinkCall) ReplyLagging(ctx context.Context, cursor_ string) error {
 	var out Lagging
@@ -866,7 +868,7 @@ func (s *VarlinkInterface) Rotate(ctx context.Context, c VarlinkCall) error {
 // Only for root and the broker's user. uid and user name the user on whose behalf the
 // caller acts, by default the caller; policy is the reason. A user name has at most 256
 // bytes, a policy at most 1024. Removing all segments except the active one requires
-// force, if they are two or more.
+// force, if these are at least two.
 func (s *VarlinkInterface) Remove(ctx context.Context, c VarlinkCall, before_ string, uid_ *int64, user_ *string, policy_ *string, force_ *bool) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Remove")
 }
@@ -948,7 +950,7 @@ func (s *VarlinkInterface) VarlinkGetDescription() string {
 # UTF-8 and the backslash are written \xNN.
 #
 # A cursor is a position in the log: after an entry, or before the first. It
-# stays valid when segments are begun, sealed or removed.
+# remains valid when segments are begun, sealed or removed.
 #
 # Limits: a call has at most 16 KiB and 32 levels, and must be complete within 5
 # seconds of its first byte. At most 16 further calls, of 16 KiB in total, may wait
@@ -1098,7 +1100,7 @@ method Rotate() -> (segment: string)
 # Only for root and the broker's user. uid and user name the user on whose behalf the
 # caller acts, by default the caller; policy is the reason. A user name has at most 256
 # bytes, a policy at most 1024. Removing all segments except the active one requires
-# force, if they are two or more.
+# force, if these are at least two.
 method Remove(before: string, uid: ?int, user: ?string, policy: ?string, force: ?bool) -> (bytes: int, segments: int)
 
 # Reloads the configuration, and replies once the new one is in effect. If it is
@@ -1114,7 +1116,7 @@ method Reload() -> ()
 # For a client that lags by more than 256 chunks, it ends with the error Lagging.
 method Follow() -> (cursor: string, segment: string, offset: int)
 
-# The caller may not call the method; allowed describes who may.
+# The caller may not call the method; allowed describes the callers that may.
 error PermissionDenied (method: string, allowed: string)
 
 # Remove would remove the whole log at once, without force.
@@ -1132,7 +1134,8 @@ error BadConfiguration (file: string, line: int, problem: string)
 # A limit is reached: its name and its value.
 error LimitExceeded (limit: string, maximum: int)
 
-# The client reads too slowly. cursor is that of the last reply; empty: there was none.
+# The client reads too slowly. cursor is the cursor of the last reply; empty: there was
+# none.
 # Later entries can be read from the log.
 error Lagging (cursor: string)
 

@@ -80,8 +80,8 @@ type Operation struct {
 	Truncated  *bool              `json:"truncated,omitempty"`
 }
 
-// Which groups to return. A group must pass each key that is given, by one of its
-// values. Notices, what the log reports of itself, always pass.
+// The groups to return. For each key of the filter, a group must match one of its
+// values. Notices, which report losses and gaps of the log, always pass.
 type Filter struct {
 	Scopes      *[]string `json:"scopes,omitempty"`
 	Contexts    *[]string `json:"contexts,omitempty"`
@@ -95,13 +95,14 @@ type Filter struct {
 	UntilUSec   *int64    `json:"untilUSec,omitempty"`
 }
 
-// How many events were lost for a reason.
+// The number of events that were lost for a reason.
 type Loss struct {
 	Reason string `json:"reason"`
 	Events int64  `json:"events"`
 }
 
-// A time in which nothing, or if it is named a library, was not recorded.
+// A time in which nothing was recorded, or, if a library is named, in which the library
+// was not recorded.
 type Unrecorded struct {
 	FromUSec int64  `json:"fromUSec"`
 	ToUSec   int64  `json:"toUSec"`
@@ -109,8 +110,8 @@ type Unrecorded struct {
 	Library  string `json:"library"`
 }
 
-// The removal of a part of the log: when, by whom, what decided it, which entries,
-// in how many segments and bytes.
+// The removal of a part of the log: its time, the user, the policy, the first and the
+// last entry removed, and the number of segments and bytes.
 type Removal struct {
 	TimeUSec int64  `json:"timeUSec"`
 	User     string `json:"user"`
@@ -122,7 +123,7 @@ type Removal struct {
 	Bytes    int64  `json:"bytes"`
 }
 
-// What broker and log are like.
+// The status of the broker and the log.
 type Status struct {
 	Version         string       `json:"version"`
 	StartedUSec     int64        `json:"startedUSec"`
@@ -148,7 +149,7 @@ type Status struct {
 	AgentError      string       `json:"agentError"`
 }
 
-// The caller may not call the method; allowed describes who may.
+// The caller may not call the method; allowed describes the callers that may.
 type PermissionDenied struct {
 	Method  string `json:"method"`
 	Allowed string `json:"allowed"`
@@ -218,7 +219,7 @@ func (e StoreCorrupt) Error() string {
 	return s
 }
 
-// The broker is about to end; call again.
+// The broker is about to exit; call again.
 type Unavailable struct {
 	Reason string `json:"reason"`
 }
@@ -316,8 +317,8 @@ func Dispatch_Error(err error) error {
 
 // Generated client method calls
 
-// Returns up to max groups after a cursor that pass the filter, at most 1,000 and 4 MiB,
-// and the cursor to continue from. The cursor is also past groups that did not pass; when
+// Returns up to max groups after a cursor that match the filter, at most 1,000 and 4 MiB,
+// and the cursor to continue from. The cursor is also past groups that did not match; when
 // it no longer advances, the end of the log is reached. missing is the number of missing
 // entries between the cursor and the first group, and missingReason the reason:
 // truncated, corrupt or unreadable. If the newest segment cannot be read, so that the
@@ -325,8 +326,8 @@ func Dispatch_Error(err error) error {
 // file with the name of a segment does not belong to the log.
 // # With more, it replies page by page up to the end of the log; with follow it continues
 // with appended entries. A client that does not read for 10 seconds loses the connection,
-// and can continue from the last cursor. The last reply is one without continues, or an
-// error; a connection that closes before that is not the end of the log.
+// and can continue from the last cursor. The last reply has no flag continues, or is an
+// error; if the connection closes earlier, the end of the log was not reached.
 type Read_methods struct{}
 
 func Read() Read_methods { return Read_methods{} }
@@ -414,7 +415,7 @@ func (m Read_methods) Upgrade(ctx context.Context, c *varlink.Connection, after_
 // before it, the newest first; at most 1,000 and 4 MiB; and the cursor to continue from.
 // When the cursor no longer advances, there are no more operations. An operation is
 // complete after 2 seconds without an event. A filter selects it if, for each key of the
-// filter, any part of the operation passes. missing is as in Read. With more, it replies
+// filter, any part of the operation matches. missing is as in Read. With more, it replies
 // page by page until there are no more operations.
 type ReadOperations_methods struct{}
 
@@ -561,7 +562,7 @@ type VarlinkCall struct{ varlink.Call }
 
 // Generated reply methods for all varlink errors
 
-// The caller may not call the method; allowed describes who may.
+// The caller may not call the method; allowed describes the callers that may.
 func (c *VarlinkCall) ReplyPermissionDenied(ctx context.Context, method_ string, allowed_ string) error {
 	var out PermissionDenied
 	out.Method = method_
@@ -607,7 +608,7 @@ func (c *VarlinkCall) ReplyStoreCorrupt(ctx context.Context, problem_ string) er
 	return c.ReplyError(ctx, "org.cryptoauditing.Broker.StoreCorrupt", &out)
 }
 
-// The broker is about to end; call again.
+// The broker is about to exit; call again.
 func (c *VarlinkCall) ReplyUnavailable(ctx context.Context, reason_ string) error {
 	var out Unavailable
 	out.Reason = reason_
@@ -652,8 +653,8 @@ func (c *VarlinkCall) ReplyGetStatus(ctx context.Context, status_ Status) error 
 
 // Generated dummy implementations for all varlink methods
 
-// Returns up to max groups after a cursor that pass the filter, at most 1,000 and 4 MiB,
-// and the cursor to continue from. The cursor is also past groups that did not pass; when
+// Returns up to max groups after a cursor that match the filter, at most 1,000 and 4 MiB,
+// and the cursor to continue from. The cursor is also past groups that did not match; when
 // it no longer advances, the end of the log is reached. missing is the number of missing
 // entries between the cursor and the first group, and missingReason the reason:
 // truncated, corrupt or unreadable. If the newest segment cannot be read, so that the
@@ -661,8 +662,8 @@ func (c *VarlinkCall) ReplyGetStatus(ctx context.Context, status_ Status) error 
 // file with the name of a segment does not belong to the log.
 // # With more, it replies page by page up to the end of the log; with follow it continues
 // with appended entries. A client that does not read for 10 seconds loses the connection,
-// and can continue from the last cursor. The last reply is one without continues, or an
-// error; a connection that closes before that is not the end of the log.
+// and can continue from the last cursor. The last reply has no flag continues, or is an
+// error; if the connection closes earlier, the end of the log was not reached.
 func (s *VarlinkInterface) Read(ctx context.Context, c VarlinkCall, after_ string, filter_ *Filter, max_ *int64, follow_ *bool) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Broker.Read")
 }
@@ -671,7 +672,7 @@ func (s *VarlinkInterface) Read(ctx context.Context, c VarlinkCall, after_ strin
 // before it, the newest first; at most 1,000 and 4 MiB; and the cursor to continue from.
 // When the cursor no longer advances, there are no more operations. An operation is
 // complete after 2 seconds without an event. A filter selects it if, for each key of the
-// filter, any part of the operation passes. missing is as in Read. With more, it replies
+// filter, any part of the operation matches. missing is as in Read. With more, it replies
 // page by page until there are no more operations.
 func (s *VarlinkInterface) ReadOperations(ctx context.Context, c VarlinkCall, after_ string, filter_ *Filter, max_ *int64, reverse_ *bool) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Broker.ReadOperations")
@@ -762,13 +763,13 @@ type Group (
   sequence: int,
   # 32 hex digits.
   context: string,
-  # When the first and the last event happened.
+  # The times of the first and the last event.
   startUSec: int,
   endUSec: int,
   # The parent's context, if the group opens the context.
   parent: ?string,
   # If known: the context's name, the build ID of the library in hex
-  # digits, and the base name of the program. Names are written as keys are.
+  # digits, and the base name of the program. Names are escaped like keys.
   name: ?string,
   origin: ?string,
   executable: ?string,
@@ -780,7 +781,7 @@ type Group (
   lost: ?int,
   reason: ?string,
   # In the notice of a time without recording, of everything or of a library: its
-  # beginning and end. The field reason is set, too.
+  # beginning and end. The field reason is also set.
   unrecordedSinceUSec: ?int,
   unrecordedUntilUSec: ?int,
   # In the order of the probes.
@@ -794,7 +795,7 @@ type Operation (
   cursor: ?string,
   # 32 hex digits.
   context: string,
-  # Where they are known: the name of the context, the base name of the program, the
+  # If known: the name of the context, the base name of the program, the
   # systemd unit of the process, the name of the library, its build-id in hex
   # digits, and how the events were captured.
   name: ?string,
@@ -803,55 +804,56 @@ type Operation (
   library: ?string,
   origin: ?string,
   source: ?string,
-  # When the first and the last event happened.
+  # The times of the first and the last event.
   startUSec: int,
   endUSec: int,
-  # What it resulted in, by keys without their scope; not in children.
+  # The result, by keys without their scope; not in children.
   summary: ?[string]string,
   # Keys with their last values, but not the name.
   data: []Datum,
   # The registered names of numbers among the data, by key.
   names: ?[string]string,
-  # The contexts inside, 8 levels at most; what is deeper stands in the last level.
+  # The contexts inside, at most 8 levels; deeper contexts are in the last level.
   children: ?[]Operation,
   # The beginning is not in the log.
   orphan: ?bool,
-  # It is not whole: nested deeper, or too large.
+  # It is incomplete: too deep, or too large.
   truncated: ?bool
 )
 
-# Which groups to return. A group must pass each key that is given, by one of its
-# values. Notices, what the log reports of itself, always pass.
+# The groups to return. For each key of the filter, a group must match one of its
+# values. Notices, which report losses and gaps of the log, always pass.
 type Filter (
-  # Scopes of contexts and keys, as tls.
+  # Scopes of contexts and keys, such as tls.
   scopes: ?[]string,
-  # Names of contexts, as tls::handshake; tls::* is all of a scope.
+  # Names of contexts, such as tls::handshake; tls::* means all of a scope.
   contexts: ?[]string,
-  # Keys of data, as tls::group; tls::* is all of a scope.
+  # Keys of data, such as tls::group; tls::* means all of a scope.
   keys: ?[]string,
   # Base names of programs.
   executables: ?[]string,
   # Build-ids of libraries, hex digits.
   origins: ?[]string,
-  # Systemd units of processes, as nginx.service.
+  # Systemd units of processes, such as nginx.service.
   units: ?[]string,
-  # usdt, function or wire. A group without a source is of usdt.
+  # usdt, function or wire. A group without a source is of the source usdt.
   sources: ?[]string,
-  # Conditions on data, as tls::protocol_version=771.
+  # Conditions on data, such as tls::protocol_version=771.
   matches: ?[]string,
   # Not before, and not after this time.
   sinceUSec: ?int,
   untilUSec: ?int
 )
 
-# How many events were lost for a reason.
+# The number of events that were lost for a reason.
 type Loss (reason: string, events: int)
 
-# A time in which nothing, or if it is named a library, was not recorded.
+# A time in which nothing was recorded, or, if a library is named, in which the library
+# was not recorded.
 type Unrecorded (fromUSec: int, toUSec: int, reason: string, library: string)
 
-# The removal of a part of the log: when, by whom, what decided it, which entries,
-# in how many segments and bytes.
+# The removal of a part of the log: its time, the user, the policy, the first and the
+# last entry removed, and the number of segments and bytes.
 type Removal (
   timeUSec: int,
   user: string,
@@ -863,52 +865,52 @@ type Removal (
   bytes: int
 )
 
-# What broker and log are like.
+# The status of the broker and the log.
 type Status (
-  # The version of the broker, and when it started.
+  # The version of the broker, and the time of its start.
   version: string,
   startedUSec: int,
-  # The ends of the log.
+  # The cursors at the ends of the log.
   oldest: string,
   newest: string,
-  # The number and size of the segments, and what their file system has left for
-  # others than root.
+  # The number and size of the segments, and the free space of their file system for
+  # unprivileged users.
   segments: int,
   diskUsage: int,
   diskFree: int,
-  # Events that were lost in the time of the retained log, and when that begins; 0:
+  # Events lost during the time of the retained log, and the beginning of that time; 0:
   # the log is empty.
   lost: []Loss,
   lostSinceUSec: int,
-  # The newest 32 times in that log in which something was not recorded, how many
-  # there are in all, and how long nothing was recorded, in all.
+  # The newest 32 times in that log in which something was not recorded, the total
+  # number of such times, and the total duration in which nothing was recorded.
   unrecorded: []Unrecorded,
   unrecordedCount: int,
   unrecordedUSec: int,
   # The newest removal that the log reports.
   removed: ?Removal,
-  # Whether the log is still being scanned for these.
+  # Whether the log is still being scanned for these fields.
   scanning: bool,
-  # The number of subscriptions on the bus, how many of them are attached to a
-  # connection, and the number of open streams, here and on the bus.
+  # The number of subscriptions on the bus, of those attached to a connection, and of
+  # open streams, including those on the bus.
   subscriptions: int,
   attached: int,
   streams: int,
   # The reason why the log, or the named segment, cannot be read at present; empty:
   # all of it can be read.
   storeError: string,
-  # Whether the agent runs; its state: running, starting, stopped, failed, or unknown
-  # without a service manager; since when, 0 if unknown; and the reason, if it does not
-  # answer although it was not stopped. This never starts the agent, whose own interface
-  # has more details.
+  # Whether the agent is running; its state: running, starting, stopped, failed, or
+  # unknown without a service manager; the time of its start or stop, 0 if unknown; and
+  # the reason why it does not answer, unless it was stopped. A status request never
+  # starts the agent, whose own interface has more details.
   agentActive: bool,
   agentState: string,
   agentSinceUSec: int,
   agentError: string
 )
 
-# Returns up to max groups after a cursor that pass the filter, at most 1,000 and 4 MiB,
-# and the cursor to continue from. The cursor is also past groups that did not pass; when
+# Returns up to max groups after a cursor that match the filter, at most 1,000 and 4 MiB,
+# and the cursor to continue from. The cursor is also past groups that did not match; when
 # it no longer advances, the end of the log is reached. missing is the number of missing
 # entries between the cursor and the first group, and missingReason the reason:
 # truncated, corrupt or unreadable. If the newest segment cannot be read, so that the
@@ -917,22 +919,22 @@ type Status (
 #
 # With more, it replies page by page up to the end of the log; with follow it continues
 # with appended entries. A client that does not read for 10 seconds loses the connection,
-# and can continue from the last cursor. The last reply is one without continues, or an
-# error; a connection that closes before that is not the end of the log.
+# and can continue from the last cursor. The last reply has no flag continues, or is an
+# error; if the connection closes earlier, the end of the log was not reached.
 method Read(after: string, filter: ?Filter, max: ?int, follow: ?bool) -> (groups: []Group, next: string, missing: int, missingReason: ?string)
 
 # Returns up to max operations that were completed after a cursor, or with reverse
 # before it, the newest first; at most 1,000 and 4 MiB; and the cursor to continue from.
 # When the cursor no longer advances, there are no more operations. An operation is
 # complete after 2 seconds without an event. A filter selects it if, for each key of the
-# filter, any part of the operation passes. missing is as in Read. With more, it replies
+# filter, any part of the operation matches. missing is as in Read. With more, it replies
 # page by page until there are no more operations.
 method ReadOperations(after: string, filter: ?Filter, max: ?int, reverse: ?bool) -> (operations: []Operation, next: string, missing: int)
 
 # Returns the status of the broker and the log.
 method GetStatus() -> (status: Status)
 
-# The caller may not call the method; allowed describes who may.
+# The caller may not call the method; allowed describes the callers that may.
 error PermissionDenied (method: string, allowed: string)
 
 # The text is not a valid cursor.
@@ -950,7 +952,7 @@ error LimitExceeded (limit: string, maximum: int)
 # The log cannot be read.
 error StoreCorrupt (problem: string)
 
-# The broker is about to end; call again.
+# The broker is about to exit; call again.
 error Unavailable (reason: string)
 `
 }
