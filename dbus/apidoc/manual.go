@@ -45,7 +45,7 @@ func manual(s *source) []byte {
 .It Pa /usr/share/dbus-1/interfaces/%s.xml
 The interfaces, as introspection data.
 .It Pa /usr/share/dbus-1/system.d/%[1]s.conf
-Who may call on the bus.
+The bus policy.
 %s.El
 .Sh SEE ALSO
 %s`, s.name, s.files, s.seeAlso)

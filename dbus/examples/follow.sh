@@ -21,7 +21,7 @@ gdbus monitor --system --dest org.crypto_auditing.Broker --object-path /org/cryp
         before=$cursor
         cursor=$(jq --raw-output '.data[1]' <<<"$page")
         if [ "$cursor" = "$before" ]; then
-            # Nothing is new. The broker exits while idle, and then there is no bell.
+            # No new groups. The broker exits while idle, and then sends no signal.
             read -r -t 10 || true
         fi
     done

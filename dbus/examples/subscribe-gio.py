@@ -47,6 +47,6 @@ subscription = proxy(
     broker.GetSubscription("(s)", sys.argv[1]), "org.crypto_auditing.Broker.Subscription"
 )
 subscription.connect("g-signal", signal)
-subscription.Attach()  # from now on signals come
+subscription.Attach()  # signals are delivered from now on
 print("attached", flush=True)
 GLib.MainLoop().run()

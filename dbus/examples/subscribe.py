@@ -11,9 +11,9 @@ SUBSCRIPTION = "org.crypto_auditing.Broker.Subscription"
 
 dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
 bus = dbus.SystemBus()
-cursor = None  # up to where groups have come
+cursor = None  # the position up to which groups were received
 subscription = None  # the path of the object
-broken = False  # whether there is no broker
+broken = False  # whether the broker is gone
 
 
 def events(groups, position, path):
