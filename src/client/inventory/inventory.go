@@ -75,7 +75,7 @@ func (i Inventory) newest(ctx context.Context) (client.Cursor, error) {
 	return end, nil
 }
 
-// Row counts operations that agree in everything but their times. Fields that were not recorded are zero.
+// Row counts operations that differ only in their times. Fields that were not recorded are zero.
 type Row = row.Row
 
 // Observed has the uses of a period, and their coverage.

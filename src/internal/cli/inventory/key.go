@@ -37,7 +37,7 @@ func keys() (list []key) {
 		{"tls::ciphersuite", "suite", "negotiated cipher suite"},
 		{"tls::group", "group", "group of the key exchange, or of a key"},
 		{"group_bits", "group_bits", "size of a group without a name, in bits"},
-		{"tls::signature_algorithm", "signature", "scheme of the own signature"},
+		{"tls::signature_algorithm", "signature", "scheme of the program's signature"},
 		{"tls::peer_signature_algorithm", "peer_signature", "scheme of the signature of the peer that was verified"},
 		{"tls::resumed", "resumed", "whether the session continues an earlier one"},
 		{"tls::extended_master_secret", "extended_secret", "whether the master secret depends on the whole handshake (RFC 7627)"},

@@ -6,7 +6,7 @@ package row
 
 import "time"
 
-// Row counts the operations of a period that agree in everything but their times.
+// Row counts the operations of a period that differ only in their times.
 type Row struct {
 	// Period begins at Start (UTC) and takes an hour or a day.
 	Start  time.Time
