@@ -196,7 +196,7 @@ func property[T any](ctx context.Context, i Inventory, name string) (value T, er
 // State reports whether the inventory is installed and whether it is running, without starting it.
 func (i Inventory) State(ctx context.Context) (installed, running bool, err error) {
 	const bus, object = "org.freedesktop.DBus", "/org/freedesktop/DBus"
-	ask := func(method string, to any, arguments ...any) error {
+	query := func(method string, to any, arguments ...any) error {
 		body, err := i.client.Call(ctx, bus, object, bus+"."+method, arguments...)
 		if err == nil {
 			err = dbus.Store(body, to)
@@ -206,11 +206,11 @@ func (i Inventory) State(ctx context.Context) (installed, running bool, err erro
 		}
 		return nil
 	}
-	if err := ask("NameHasOwner", &running, Name); err != nil || running {
+	if err := query("NameHasOwner", &running, Name); err != nil || running {
 		return running, running, err
 	}
 	var names []string
-	err = ask("ListActivatableNames", &names)
+	err = query("ListActivatableNames", &names)
 	return slices.Contains(names, Name), false, err
 }
 
@@ -240,9 +240,9 @@ func (i Inventory) Status(ctx context.Context) (s Status, err error) {
 	if err != nil {
 		return s, err
 	}
-	of, counted := parts(s.UpToDate)
+	countedStore, counted := parts(s.UpToDate)
 	store, newest := parts(end)
-	if of != store {
+	if countedStore != store {
 		counted = 0
 	}
 	s.Uncounted = newest - min(counted, newest)
@@ -277,8 +277,8 @@ func (i Inventory) Wait(ctx context.Context, step func(counted, newest uint64)) 
 		if err != nil {
 			return false, err
 		}
-		of, counted := parts(at)
-		if of == store && counted >= newest {
+		countedStore, counted := parts(at)
+		if countedStore == store && counted >= newest {
 			return true, nil
 		}
 		if !counting {

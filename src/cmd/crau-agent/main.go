@@ -69,9 +69,9 @@ missing capability.`,
 			case s.check && s.reloadAgent:
 				return program.Usage(errors.New("--check and --reload exclude each other"))
 			case s.check:
-				return program.Asked(s.checkSettings(stdout))
+				return program.Finding(s.checkSettings(stdout))
 			case s.reloadAgent:
-				return program.Asked(askToReload(c.Context(), cmp.Or(s.varlink, agentclient.Socket)))
+				return program.Finding(requestReload(c.Context(), cmp.Or(s.varlink, agentclient.Socket)))
 			}
 			return record(&s, s.log)
 		},

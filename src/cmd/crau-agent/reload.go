@@ -11,10 +11,10 @@ import (
 	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
 
-// askToReload makes the running agent reload its configuration, and returns when that is in
+// requestReload makes the running agent reload its configuration, and returns when that is in
 // effect. An error in the configuration is a *config.Error. The service uses it for
 // systemctl reload because, unlike a signal, it reports the result.
-func askToReload(ctx context.Context, socket string) error {
+func requestReload(ctx context.Context, socket string) error {
 	err := agentclient.Client{Path: socket}.Reload(ctx)
 	var bad *agentclient.ConfigurationError
 	var failed *agentclient.FailedError

@@ -62,7 +62,7 @@ usage; 78 on bad configuration.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s.changed, s.log = c.Flags().Changed, message.New(stderr)
 			if s.check {
-				return program.Asked(s.checkSettings(stdout))
+				return program.Finding(s.checkSettings(stdout))
 			}
 			return serve(&s, s.log)
 		},

@@ -82,7 +82,7 @@ func brokerOptions(conf *config.Broker) (broker.Options, error) {
 		return broker.Options{}, err
 	}
 	return broker.Options{
-		LogDir: conf.LogDir, StateDir: conf.StateDir, Registry: registry, Form: marshal.AppendGroup, OperationForm: marshal.InSignals,
+		LogDir: conf.LogDir, StateDir: conf.StateDir, Registry: registry, Encoder: marshal.AppendGroup, OperationEncoder: marshal.InSignals,
 		Agent:  agentclient.Client{Path: conf.AgentSocket},
 		Policy: conf.Truncate.Policy(),
 		Limits: broker.Limits{

@@ -179,7 +179,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	a.setPrograms(&o)
-	a.committer.begun = a.pipeline.NameAgain
+	a.committer.segmentBegun = a.pipeline.RepeatNames
 	if err := a.watchSockets(); err != nil {
 		return nil, errors.Join(err, a.close())
 	}

@@ -57,10 +57,10 @@ type committer struct {
 	// newest is the last committed sequence.
 	newest atomic.Uint64
 
-	// segment is the segment of the last batch. begun, if not nil, is called when the
+	// segment is the segment of the last batch. segmentBegun, if not nil, is called when the
 	// segment changes, and when a batch was refused.
-	segment string
-	begun   func()
+	segment      string
+	segmentBegun func()
 
 	// mu guards the fields below. No other lock is acquired while it is held.
 	mu sync.Mutex
@@ -69,8 +69,8 @@ type committer struct {
 	// spare are arrays of starts for reuse.
 	spare [][]uint64
 	stats committed
-	// gone counts what was in the log and is now counted as lost.
-	gone    loss.Count
+	// lost counts what was in the log and is now counted as lost.
+	lost    loss.Count
 	failing bool
 }
 
@@ -160,8 +160,8 @@ func (c *committer) append(b *window.Batch) {
 		c.refused(b, err)
 		return
 	}
-	if c.begun != nil && c.segment != "" && position.Segment != c.segment {
-		c.begun()
+	if c.segmentBegun != nil && c.segment != "" && position.Segment != c.segment {
+		c.segmentBegun()
 	}
 	c.segment = position.Segment
 	c.mu.Lock()
@@ -199,9 +199,9 @@ func (c *committer) refused(b *window.Batch, err error) {
 		}
 	}
 	c.losses.Restore(b.Losses, b.Unrecorded)
-	if c.begun != nil {
+	if c.segmentBegun != nil {
 		// The batch may have contained names of libraries.
-		c.begun()
+		c.segmentBegun()
 	}
 	c.losses.Add(reason, loss.Count{Hits: b.Hits, Events: uint64(b.Events)}, b.First)
 	c.mu.Lock()
@@ -257,7 +257,7 @@ func (c *committer) settle(at uint64) {
 func (c *committer) lose(reason loss.Reason, n loss.Count) {
 	c.losses.AddRecorded(reason, n)
 	c.mu.Lock()
-	c.gone.Add(n)
+	c.lost.Add(n)
 	c.mu.Unlock()
 }
 
@@ -278,8 +278,8 @@ func (c *committer) counts() committed {
 	defer c.mu.Unlock()
 	s := c.stats
 	// Lost entries may not be counted as recorded yet (settle).
-	s.hits -= min(s.hits, c.gone.Hits)
-	s.events -= min(s.events, c.gone.Events)
+	s.hits -= min(s.hits, c.lost.Hits)
+	s.events -= min(s.events, c.lost.Events)
 	s.latency = s.latency.clone()
 	return s
 }

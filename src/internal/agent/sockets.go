@@ -43,11 +43,11 @@ func (s *socketSource) status(p *pipeline.Pipeline, to *status.Agent) (status.So
 	for _, r := range s.source.Refused() {
 		d.Refused = fmt.Sprintf("%s: %v", r.FrontEnd, r.Err)
 	}
-	var seen pipeline.Seen
-	seen, to.Coverage = p.Connections()
+	var stats pipeline.ConnectionStats
+	stats, to.Coverage = p.Connections()
 	counts, err := s.source.Counts()
-	d.Connections, d.NoHandshake = counts.Seen, counts.NoHandshake+seen.NoHandshake
-	d.Handshakes, d.Relayed, d.Excluded = seen.Decoded+seen.Cut-seen.Excluded, seen.Relayed, seen.Excluded
+	d.Connections, d.NoHandshake = counts.Seen, counts.NoHandshake+stats.NoHandshake
+	d.Handshakes, d.Relayed, d.Excluded = stats.Decoded+stats.Cut-stats.Excluded, stats.Relayed, stats.Excluded
 	return d, err
 }
 

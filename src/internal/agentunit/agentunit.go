@@ -30,8 +30,8 @@ const (
 	noSuchUnit  = "org.freedesktop.systemd1.NoSuchUnit"
 )
 
-// askTime is the time limit of a query.
-const askTime = 5 * time.Second
+// queryTimeout is the time limit of a query.
+const queryTimeout = 5 * time.Second
 
 // State is the state of the agent's service.
 type State string
@@ -80,7 +80,7 @@ func Query(ctx context.Context, address, systemd string) Status {
 }
 
 func query(ctx context.Context, address string) Status {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	connect := dbus.ConnectSystemBus
 	if address != "" {

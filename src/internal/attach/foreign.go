@@ -365,7 +365,7 @@ func (f *Foreign) examine(list []mappings.Mapped, since uint64) (changed bool) {
 			opener.Close()
 			opener = nil
 		}
-		if !errors.Is(known.err, errGone) {
+		if !errors.Is(known.err, errEnded) {
 			f.add(m, known)
 			changed = changed || known.open != nil || known.reported
 		}
@@ -400,8 +400,8 @@ func (f *Foreign) noteMissing(err error) {
 	f.without = true
 }
 
-// errGone reports that a process ended, or unmapped a file, before it was opened.
-var errGone = errors.New("not recorded: the process ended before it was opened")
+// errEnded reports that a process ended, or unmapped a file, before it was opened.
+var errEnded = errors.New("not recorded: the process ended before it was opened")
 
 // errFUSE is the reason why files on FUSE are not opened. The opener does not detect FUSE in
 // a layer of an overlay.
@@ -414,7 +414,7 @@ func (f *Foreign) open(opener Opener, m *mappings.Mapped, known *foreign) error 
 	var answer unix.Errno
 	switch {
 	case errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOENT):
-		known.err = errGone
+		known.err = errEnded
 		return nil
 	case errors.As(err, &answer):
 		known.err, known.reported = fmt.Errorf("not recorded: %w", err), true
@@ -429,7 +429,7 @@ func (f *Foreign) open(opener Opener, m *mappings.Mapped, known *foreign) error 
 	case err != nil:
 		known.err = fmt.Errorf("not recorded: %w", err)
 	case !f.holds(m):
-		known.err = errGone
+		known.err = errEnded
 	case f.opened() >= maxForeign:
 		known.err = fmt.Errorf("not recorded: already %d files of other mount namespaces are", maxForeign)
 	default:

@@ -90,7 +90,7 @@ func (l *Libraries) Watch(ctx context.Context) error {
 					due = time.After(max(0, settle-time.Since(searched)))
 				}
 			} else if event.Has(fsnotify.Create) || event.Has(fsnotify.Write) {
-				l.lookAhead(event.Name)
+				l.attachAhead(event.Name)
 			}
 			if l.anyChanging() {
 				retry(retryFirst)
@@ -235,8 +235,8 @@ func (l *Libraries) retry() bool {
 	return changing
 }
 
-// lookAhead attaches a file with a temporary name if a rename may make it a library.
-func (l *Libraries) lookAhead(path string) {
+// attachAhead attaches a file with a temporary name if a rename may make it a library.
+func (l *Libraries) attachAhead(path string) {
 	if !l.mayBecome(filepath.Base(path)) {
 		return
 	}

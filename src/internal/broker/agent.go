@@ -153,10 +153,10 @@ func (l *agentLink) run(ctx context.Context) {
 }
 
 // follow follows the agent until it stops reporting.
-func (l *agentLink) follow(ctx context.Context, begun func()) error {
+func (l *agentLink) follow(ctx context.Context, connected func()) error {
 	err := l.agent.Follow(ctx, func() {
 		l.set(true)
-		begun()
+		connected()
 	}, l.tail.Reported)
 	l.tail.NotReporting()
 	l.set(false)
@@ -184,9 +184,9 @@ func (b *Broker) AgentActive() bool {
 	return b.agent.active.Load()
 }
 
-// askAgent returns the agent for a call that must not start it. The error wraps
+// runningAgent returns the agent for a call that must not start it. The error wraps
 // fault.ErrAgentUnavailable.
-func (b *Broker) askAgent(ctx context.Context) (Agent, AgentUnit, error) {
+func (b *Broker) runningAgent(ctx context.Context) (Agent, AgentUnit, error) {
 	if b.options.Agent == nil {
 		return nil, AgentUnit{State: AgentUnknown}, fault.ErrAgentUnavailable
 	}

@@ -32,10 +32,10 @@ type Options struct {
 	// LogDir is the directory of the log, StateDir that of durable subscriptions.
 	LogDir, StateDir string
 	Registry         *schema.Registry
-	// Form encodes groups for subscriptions.
-	Form reading.Form
-	// OperationForm encodes operations for subscriptions.
-	OperationForm operations.Form
+	// Encoder encodes groups for subscriptions.
+	Encoder reading.Encoder
+	// OperationEncoder encodes operations for subscriptions.
+	OperationEncoder operations.Encoder
 	// Agent performs what only the agent can do.
 	Agent Agent
 	// AgentUnit asks the service manager for the agent's state, because connecting
@@ -116,8 +116,8 @@ type Broker struct {
 	nextID        uint64
 	// creating serialises the creation of subscriptions, so that limits and names
 	// hold while the journal is written.
-	creating sync.Mutex
-	left     []journal.Handover
+	creating  sync.Mutex
+	handovers []journal.Handover
 }
 
 // New restores the state. Nothing runs before Run.
@@ -141,15 +141,15 @@ func New(o Options) (*Broker, error) {
 		streams: quota.New("open streams", quota.Limits{
 			User: o.Limits.UserStreams, Outsiders: max(1, o.Limits.Streams/2), Others: o.Limits.Streams,
 		}),
-		left: j.TakeLeft(),
+		handovers: j.TakeHandovers(),
 	}
 	b.notices = notices.New(o.LogDir, b.source, o.Log)
 	b.operations = &operations.Source{Registry: o.Registry, Log: b.source, Library: b.notices.Library, Now: o.Now}
-	b.tail = tail.New(o.LogDir, b.source, o.Form, b.notices, b.grown, o.Log)
-	b.follower = operations.NewFollower(b.operations, o.OperationForm, b.tail.Cache.Newest, o.Log)
+	b.tail = tail.New(o.LogDir, b.source, o.Encoder, b.notices, b.grown, o.Log)
+	b.follower = operations.NewFollower(b.operations, o.OperationEncoder, b.tail.Cache.Newest, o.Log)
 	b.core = delivery.New(delivery.Options{
-		Registry: o.Registry, Source: b.source, Tail: b.tail, Journal: j, Form: o.Form, Window: o.Limits.Window(),
-		Operations: b.operations, Follower: b.follower, OperationForm: o.OperationForm,
+		Registry: o.Registry, Source: b.source, Tail: b.tail, Journal: j, Encoder: o.Encoder, Window: o.Limits.Window(),
+		Operations: b.operations, Follower: b.follower, OperationEncoder: o.OperationEncoder,
 		AnswerTime: o.AnswerTime, Forget: b.forget, Log: o.Log,
 	})
 	b.agent = newAgentLink(o.Agent, o.AgentUnit, b.tail, o.Log)
@@ -198,7 +198,7 @@ func (b *Broker) Limits() Limits { return b.options.Limits }
 // end saves the state.
 func (b *Broker) end(client func(delivery.Sink) string) error {
 	var now []journal.Definition
-	var left []journal.Handover
+	var handovers []journal.Handover
 	for _, s := range b.all() {
 		sink := s.Halt()
 		d := s.Definition()
@@ -210,10 +210,10 @@ func (b *Broker) end(client func(delivery.Sink) string) error {
 		case d.Name != "":
 			now = append(now, d)
 		case d.Client != "":
-			left = append(left, journal.Handover{Definition: d, Client: d.Client})
+			handovers = append(handovers, journal.Handover{Definition: d, Client: d.Client})
 		}
 	}
-	return errors.Join(b.journal.Shutdown(now, left), b.journal.Close())
+	return errors.Join(b.journal.Shutdown(now, handovers), b.journal.Close())
 }
 
 // Resume attaches subscriptions to the connections that the previous broker sent
@@ -221,14 +221,14 @@ func (b *Broker) end(client func(delivery.Sink) string) error {
 // longer exists. The ephemeral subscriptions of a broker that did not stop cleanly
 // are lost.
 func (b *Broker) Resume(sink func(s *delivery.Subscription, client string) delivery.Sink) {
-	left := b.left
-	b.left = nil
+	handovers := b.handovers
+	b.handovers = nil
 	for _, s := range b.all() {
 		if d := s.Definition(); d.Client != "" {
-			left = append(left, journal.Handover{Definition: d, Client: d.Client})
+			handovers = append(handovers, journal.Handover{Definition: d, Client: d.Client})
 		}
 	}
-	for _, h := range left {
+	for _, h := range handovers {
 		s := b.Find(h.Definition.ID)
 		if s == nil && h.Definition.Name == "" {
 			var err error
@@ -469,7 +469,7 @@ func (b *Broker) Stream(caller quota.Holder) (release func(), err error) {
 // grown forwards the growth of the log.
 func (b *Broker) grown(newest logstore.Cursor, entries uint64) {
 	b.agent.noteGrowth()
-	b.follower.Poke()
+	b.follower.Wake()
 	if b.options.Appended != nil {
 		b.options.Appended(newest, entries)
 	}

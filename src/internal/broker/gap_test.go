@@ -373,7 +373,7 @@ func TestLossesAreCountedByReason(t *testing.T) {
 func TestNoEntryIsMissedDuringRotationSealingAndTruncation(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
-	b := run(t, l, func(o *broker.Options) { o.Form, o.AnswerTime = sequences, time.Minute })
+	b := run(t, l, func(o *broker.Options) { o.Encoder, o.AnswerTime = sequences, time.Minute })
 	r := rand.New(rand.NewPCG(5, uint64(time.Now().UnixNano())))
 	var clients []*client
 	filters := []filter.Spec{

@@ -23,15 +23,15 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// sequences is a form that consists of the sequence number.
+// sequences encodes only the sequence number.
 func sequences(dst []byte, e *event.Entry) []byte {
 	return binary.LittleEndian.AppendUint64(dst, e.Sequence)
 }
 
-// wideGroup is the size of a group in the form wide, in bytes.
+// wideGroup is the size of a group encoded by wide, in bytes.
 const wideGroup = 16 << 10
 
-// wide is a form with large groups.
+// wide encodes large groups.
 func wide(dst []byte, e *event.Entry) []byte {
 	return append(sequences(dst, e), make([]byte, wideGroup-8)...)
 }
@@ -54,7 +54,7 @@ type running struct {
 func run(t testing.TB, l *brokertest.Log, change func(*broker.Options)) *running {
 	t.Helper()
 	o := broker.Options{
-		LogDir: l.Dir, StateDir: t.TempDir(), Registry: registry(t), Form: sequences,
+		LogDir: l.Dir, StateDir: t.TempDir(), Registry: registry(t), Encoder: sequences,
 		Policy: retention.Policy{Reading: retention.Ignore}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if change != nil {

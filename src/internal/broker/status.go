@@ -73,7 +73,7 @@ func (b *Broker) logStatus(s *status.Broker) error {
 func (b *Broker) agentStatus(ctx context.Context, s *status.Broker) {
 	ctx, cancel := context.WithTimeout(ctx, agentTime)
 	defer cancel()
-	agent, unit, err := b.askAgent(ctx)
+	agent, unit, err := b.runningAgent(ctx)
 	s.AgentState, s.AgentSince = string(unit.State), unit.Since
 	if err != nil {
 		if unit.State != AgentStopped {

@@ -125,7 +125,7 @@ func TestOnlyTheClientThatDoesNotAnswerIsSkipped(t *testing.T) {
 	l := brokertest.New(t)
 	r := rand.New(rand.NewPCG(3, 3))
 	b := run(t, l, func(o *broker.Options) {
-		o.AnswerTime, o.Form = answerTime, wide
+		o.AnswerTime, o.Encoder = answerTime, wide
 	})
 	stopped, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "", filter.Spec{}, delivery.SubscribeOptions{Batch: 4})
 	if err != nil {

@@ -69,7 +69,7 @@ func (b *Broker) Truncate(ctx context.Context, p retention.Policy, by retention.
 		if err != nil {
 			return Truncation{}, err
 		}
-		agent, _, err := b.askAgent(ctx)
+		agent, _, err := b.runningAgent(ctx)
 		if err != nil {
 			return Truncation{}, fmt.Errorf("cannot remove a part of the log: %w", err)
 		}

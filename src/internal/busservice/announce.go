@@ -42,11 +42,11 @@ func (a *announcer) appended(newest logstore.Cursor, entries uint64) {
 	a.newest = newest
 	a.groups += entries
 	a.mu.Unlock()
-	a.look()
+	a.check()
 }
 
-// look triggers a check for changes.
-func (a *announcer) look() { a.changed.Notify() }
+// check triggers a check for changes.
+func (a *announcer) check() { a.changed.Notify() }
 
 // run sends announcements until ctx is done.
 func (a *announcer) run(ctx context.Context) {

@@ -26,46 +26,46 @@ type clients struct {
 func newClients() *clients { return &clients{sinks: map[*delivery.Subscription]*sink{}} }
 
 // set assigns a subscription to a sink and returns the sink it had before.
-func (c *clients) set(one *delivery.Subscription, to *sink) (before *sink) {
+func (c *clients) set(subscription *delivery.Subscription, to *sink) (before *sink) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before = c.sinks[one]
-	c.sinks[one] = to
+	before = c.sinks[subscription]
+	c.sinks[subscription] = to
 	return before
 }
 
-// of returns the connection that a subscription is sent to, empty if none.
-func (c *clients) of(one *delivery.Subscription) string {
+// connection returns the connection that a subscription is sent to, empty if none.
+func (c *clients) connection(subscription *delivery.Subscription) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if to := c.sinks[one]; to != nil {
+	if to := c.sinks[subscription]; to != nil {
 		return to.client
 	}
 	return ""
 }
 
 // has reports whether a subscription is sent to a sink.
-func (c *clients) has(one *delivery.Subscription, to *sink) bool {
+func (c *clients) has(subscription *delivery.Subscription, to *sink) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sinks[one] == to
+	return c.sinks[subscription] == to
 }
 
 // drop removes the assignment of a subscription to a sink.
-func (c *clients) drop(one *delivery.Subscription, to *sink) {
+func (c *clients) drop(subscription *delivery.Subscription, to *sink) {
 	c.mu.Lock()
-	if c.sinks[one] == to {
-		delete(c.sinks, one)
+	if c.sinks[subscription] == to {
+		delete(c.sinks, subscription)
 	}
 	c.mu.Unlock()
 	to.close()
 }
 
 // remove deletes a subscription.
-func (c *clients) remove(one *delivery.Subscription) {
+func (c *clients) remove(subscription *delivery.Subscription) {
 	c.mu.Lock()
-	to := c.sinks[one]
-	delete(c.sinks, one)
+	to := c.sinks[subscription]
+	delete(c.sinks, subscription)
 	c.mu.Unlock()
 	if to != nil {
 		to.close()
@@ -77,9 +77,9 @@ func (c *clients) sent(client string) map[*delivery.Subscription]*sink {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sent := map[*delivery.Subscription]*sink{}
-	for one, to := range c.sinks {
+	for subscription, to := range c.sinks {
 		if to.client == client {
-			sent[one] = to
+			sent[subscription] = to
 		}
 	}
 	return sent
@@ -111,8 +111,8 @@ type sink struct {
 }
 
 // newSink returns a sink for a subscription of a user's connection.
-func (s *Service) newSink(one *delivery.Subscription, client string, user uint32) *sink {
-	return &sink{service: s, client: client, user: user, path: pathOf(one)}
+func (s *Service) newSink(subscription *delivery.Subscription, client string, user uint32) *sink {
+	return &sink{service: s, client: client, user: user, path: pathOf(subscription)}
 }
 
 // take transfers the reserved bytes to the caller.
@@ -205,42 +205,42 @@ func (s *sink) Ping(ctx context.Context) error {
 
 // attach starts delivery of a subscription to a sink. It runs after the reply
 // that announces it has been sent.
-func (s *Service) attach(one *delivery.Subscription, to *sink) {
+func (s *Service) attach(subscription *delivery.Subscription, to *sink) {
 	// A later call may have attached another connection: the last one wins.
 	s.attaching.Lock()
-	wanted := s.clients.has(one, to)
+	wanted := s.clients.has(subscription, to)
 	var err error
 	if wanted {
-		err = one.Attach(to)
+		err = subscription.Attach(to)
 	}
 	s.attaching.Unlock()
 	if !wanted || err != nil { // or it was closed
-		s.clients.drop(one, to)
+		s.clients.drop(subscription, to)
 		return
 	}
 	// The client may have disconnected before the subscription was attached.
-	var there bool
-	asked := s.conn.BusObject().CallWithContext(context.Background(), "org.freedesktop.DBus.NameHasOwner", 0, to.client).Store(&there)
-	if !s.clients.has(one, to) || asked == nil && !there {
-		s.detach(one, to)
+	var connected bool
+	queryErr := s.conn.BusObject().CallWithContext(context.Background(), "org.freedesktop.DBus.NameHasOwner", 0, to.client).Store(&connected)
+	if !s.clients.has(subscription, to) || queryErr == nil && !connected {
+		s.detach(subscription, to)
 	}
 }
 
 // detach ends delivery of a subscription to a sink whose client has disconnected.
-func (s *Service) detach(one *delivery.Subscription, to *sink) {
-	if one.Name() == "" && s.clients.has(one, to) {
+func (s *Service) detach(subscription *delivery.Subscription, to *sink) {
+	if subscription.Name() == "" && s.clients.has(subscription, to) {
 		// It may be closed already.
-		_ = one.Close()
+		_ = subscription.Close()
 	}
-	one.Detach(to)
-	s.clients.drop(one, to)
+	subscription.Detach(to)
+	s.clients.drop(subscription, to)
 }
 
-// gone handles the disconnection of a client.
-func (s *Service) gone(client string) {
+// disconnected handles the disconnection of a client.
+func (s *Service) disconnected(client string) {
 	s.callers.Forget(client)
-	s.backlog.Gone(client)
-	for one, to := range s.clients.sent(client) {
-		s.detach(one, to)
+	s.backlog.Disconnected(client)
+	for subscription, to := range s.clients.sent(client) {
+		s.detach(subscription, to)
 	}
 }

@@ -26,13 +26,13 @@ type call struct {
 	message *dbus.Message
 	sender  string
 	path    dbus.ObjectPath
-	who     access.Caller
-	// known is set if who is known and the call counts towards that user's limit.
+	caller  access.Caller
+	// known is set if caller is known and the call counts towards that user's limit.
 	known bool
 	// room is the number of bytes reserved for the reply.
 	room int
-	// one is the subscription that is called, if any.
-	one *delivery.Subscription
+	// subscription is the one that is called, if any.
+	subscription *delivery.Subscription
 	// after are run once the reply has been sent, in the order in which they were
 	// added.
 	after []func()
@@ -45,7 +45,7 @@ func (c *call) interactive() bool {
 
 // authorise returns nil if the caller may perform an action.
 func (c *call) authorise(action string) error {
-	return c.service.access.Check(c.ctx, c.who, c.sender, action, c.interactive())
+	return c.service.access.Check(c.ctx, c.caller, c.sender, action, c.interactive())
 }
 
 // arguments decodes the arguments of the call into values of the given types.
@@ -82,7 +82,7 @@ func (s *Service) called(m *dbus.Message, sender string) {
 	results, err := s.serve(c)
 	s.reply(c, results, err)
 	if c.known {
-		s.calls.Leave(s.access.Holder(c.who))
+		s.calls.Exit(s.access.Holder(c.caller))
 	}
 	for _, f := range c.after {
 		f()
@@ -96,14 +96,14 @@ func (c *call) enter() error {
 	if err := s.calls.Admit(c.sender); err != nil {
 		return err
 	}
-	who, err := s.callers.Of(c.ctx, c.sender)
+	caller, err := s.callers.Get(c.ctx, c.sender)
 	if err != nil {
 		return err
 	}
-	if err := s.calls.Enter(c.sender, s.access.Holder(who)); err != nil {
+	if err := s.calls.Enter(c.sender, s.access.Holder(caller)); err != nil {
 		return err
 	}
-	c.who, c.known = who, true
+	c.caller, c.known = caller, true
 	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
 		return nil
 	}
@@ -112,11 +112,11 @@ func (c *call) enter() error {
 		want = reading.MaxPage + marshal.Overhead
 	}
 	if s.calls.Alone(c.sender) {
-		s.watcher.Heard(c.sender)
+		s.watcher.NoteCall(c.sender)
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, readTime)
 	defer cancel()
-	c.room, err = s.backlog.Reserve(ctx, transport.Replies, c.sender, who.User, transport.AnyReply, want)
+	c.room, err = s.backlog.Reserve(ctx, transport.Replies, c.sender, caller.User, transport.AnyReply, want)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &transport.Error{Name: transport.LimitsExceeded, Text: "the caller, or its user, does not read the replies to other calls"}
 	}
@@ -169,7 +169,7 @@ func (s *Service) reply(c *call, results []any, err error) {
 	}
 	a := &answer{to: c.sender, serial: c.message.Serial(), user: transport.UnknownUser, room: c.room}
 	if c.known {
-		a.user = c.who.User
+		a.user = c.caller.User
 	}
 	if a.room == 0 && s.backlog.Overdue(a.to) {
 		// The caller may read, but more slowly than it calls. The bus bounds the

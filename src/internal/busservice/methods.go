@@ -67,11 +67,11 @@ func (c *call) read() ([]any, error) {
 		most = reading.MaxGroups
 	}
 	// Scans cost CPU time and memory.
-	if err := c.service.scans.Acquire(c.ctx, c.who.User); err != nil {
+	if err := c.service.scans.Acquire(c.ctx, c.caller.User); err != nil {
 		return nil, err
 	}
-	defer c.service.scans.Release(c.who.User)
-	r, err := c.service.broker.Read(c.service.access.Holder(c.who), after, f)
+	defer c.service.scans.Release(c.caller.User)
+	r, err := c.service.broker.Read(c.service.access.Holder(c.caller), after, f)
 	if err != nil {
 		return nil, err
 	}
@@ -112,12 +112,12 @@ func (c *call) readOperations() ([]any, error) {
 	if most == 0 || most > operations.MaxOperations {
 		most = operations.MaxOperations
 	}
-	if err := c.service.scans.Acquire(c.ctx, c.who.User); err != nil {
+	if err := c.service.scans.Acquire(c.ctx, c.caller.User); err != nil {
 		return nil, err
 	}
-	defer c.service.scans.Release(c.who.User)
+	defer c.service.scans.Release(c.caller.User)
 	page, err := c.service.broker.ReadOperations(c.ctx, after, f, operations.Options{
-		Form: marshal.InReplies, Most: int(most), Size: c.pageSize(), NewestFirst: reverse,
+		Encoder: marshal.InReplies, Most: int(most), Size: c.pageSize(), NewestFirst: reverse,
 	})
 	if err != nil {
 		return nil, err
@@ -157,28 +157,28 @@ func (c *call) open() ([]any, error) {
 	ctx := c.service.streaming
 	if follow {
 		ctx = c.service.following
-		if c.service.leavingSoon.Load() {
+		if c.service.exiting.Load() {
 			return nil, access.ErrStopping()
 		}
 	}
-	r, err := c.service.broker.Open(c.service.access.Holder(c.who), after, f)
+	r, err := c.service.broker.Open(c.service.access.Holder(c.caller), after, f)
 	if err != nil {
 		return nil, err
 	}
-	theirs, ours, err := stream.Pipe()
+	readEnd, writeEnd, err := stream.Pipe()
 	if err != nil {
 		r.Close()
 		return nil, err
 	}
 	c.after = append(c.after, func() {
-		theirs.Close()
+		readEnd.Close()
 		c.service.streams.Go(func() {
-			if err := stream.New(r, ours, follow).Run(ctx); err != nil {
+			if err := stream.New(r, writeEnd, follow).Run(ctx); err != nil {
 				c.service.log.Error("a stream ended early", "error", err)
 			}
 		})
 	})
-	return []any{dbus.UnixFD(theirs.Fd())}, nil
+	return []any{dbus.UnixFD(readEnd.Fd())}, nil
 }
 
 // flush serves Flush.
@@ -210,11 +210,11 @@ func (c *call) truncate() ([]any, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, flushTime)
 	defer cancel()
-	t, err := c.service.broker.Truncate(ctx, policy, retention.Remover{UID: c.who.User, User: access.UserName(c.who.User)})
+	t, err := c.service.broker.Truncate(ctx, policy, retention.Remover{UID: c.caller.User, User: access.UserName(c.caller.User)})
 	if err != nil {
 		return nil, err
 	}
-	c.service.announcer.look()
+	c.service.announcer.check()
 	return []any{uint64(t.Bytes), uint32(t.Segments), t.Oldest.String()}, nil
 }
 
@@ -246,33 +246,33 @@ func (c *call) subscribe() ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	one, err := c.service.broker.Subscribe(c.service.access.Holder(c.who), name, f, o)
+	subscription, err := c.service.broker.Subscribe(c.service.access.Holder(c.caller), name, f, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.deliver(one); err != nil {
+	if err := c.deliver(subscription); err != nil {
 		if name == "" {
 			// It has delivered nothing yet, and no client knows its name.
-			_ = one.Close()
+			_ = subscription.Close()
 		}
 		return nil, err
 	}
-	return []any{pathOf(one)}, nil
+	return []any{pathOf(subscription)}, nil
 }
 
 // deliver attaches a subscription to the caller once the reply has been sent.
-func (c *call) deliver(one *delivery.Subscription) error {
-	to := c.service.newSink(one, c.sender, c.who.User)
-	if before := c.service.clients.set(one, to); before != nil {
+func (c *call) deliver(subscription *delivery.Subscription) error {
+	to := c.service.newSink(subscription, c.sender, c.caller.User)
+	if before := c.service.clients.set(subscription, to); before != nil {
 		// After the reply, nothing may be sent to the previous connection.
-		one.Detach(before)
+		subscription.Detach(before)
 		before.close()
 	}
-	if err := one.Assign(c.service.handedTo(to)); err != nil {
-		c.service.clients.drop(one, to)
+	if err := subscription.Assign(c.service.handedTo(to)); err != nil {
+		c.service.clients.drop(subscription, to)
 		return err
 	}
-	c.after = append(c.after, func() { c.service.attach(one, to) })
+	c.after = append(c.after, func() { c.service.attach(subscription, to) })
 	return nil
 }
 
@@ -285,11 +285,11 @@ func (c *call) getSubscription() ([]any, error) {
 	if err := c.authorise(access.Subscribe); err != nil {
 		return nil, err
 	}
-	one, err := c.service.broker.Named(c.who.User, name)
+	subscription, err := c.service.broker.Named(c.caller.User, name)
 	if err != nil {
 		return nil, err
 	}
-	return []any{pathOf(one)}, nil
+	return []any{pathOf(subscription)}, nil
 }
 
 // listed is the form of a subscription in a list.
@@ -306,18 +306,18 @@ func (c *call) listSubscriptions() ([]any, error) {
 		return nil, err
 	}
 	list := []listed{}
-	for _, one := range c.service.broker.Subscriptions() {
-		if c.who.User != 0 && c.who.User != one.User() {
+	for _, subscription := range c.service.broker.Subscriptions() {
+		if c.caller.User != 0 && c.caller.User != subscription.User() {
 			continue
 		}
-		status := one.Status()
-		list = append(list, listed{one.Name(), pathOf(one), status.Delivered, status.Pending, dictionary{
-			"user":     dbus.MakeVariant(one.User()),
+		status := subscription.Status()
+		list = append(list, listed{subscription.Name(), pathOf(subscription), status.Delivered, status.Pending, dictionary{
+			"user":     dbus.MakeVariant(subscription.User()),
 			"attached": dbus.MakeVariant(status.Attached),
 			"position": dbus.MakeVariant(status.Position.String()),
-			"flow":     dbus.MakeVariant(string(one.Flow())),
-			"form":     dbus.MakeVariant(string(one.Form())),
-			"filter":   dbus.MakeVariant(arguments.FilterValue(one.Filter())),
+			"flow":     dbus.MakeVariant(string(subscription.Flow())),
+			"form":     dbus.MakeVariant(string(subscription.Form())),
+			"filter":   dbus.MakeVariant(arguments.FilterValue(subscription.Filter())),
 			"skipped":  dbus.MakeVariant(status.Skipped),
 			"created":  dbus.MakeVariant(uint64(status.Created.UnixMicro())),
 		}})
@@ -330,11 +330,11 @@ func (c *call) attach() ([]any, error) {
 	if err := c.authorise(access.Subscribe); err != nil {
 		return nil, err
 	}
-	one := c.one
-	if one.Name() == "" {
+	subscription := c.subscription
+	if subscription.Name() == "" {
 		return nil, arguments.Invalid("the subscription is ephemeral: it belongs to the connection that made it")
 	}
-	return nil, c.deliver(one)
+	return nil, c.deliver(subscription)
 }
 
 // acknowledge serves Acknowledge.
@@ -343,7 +343,7 @@ func (c *call) acknowledge() ([]any, error) {
 	if err := c.arguments(&cursor); err != nil {
 		return nil, err
 	}
-	return nil, c.one.Acknowledge(cursor)
+	return nil, c.subscription.Acknowledge(cursor)
 }
 
 // seek serves Seek.
@@ -352,15 +352,15 @@ func (c *call) seek() ([]any, error) {
 	if err := c.arguments(&cursor); err != nil {
 		return nil, err
 	}
-	return nil, c.one.Seek(cursor)
+	return nil, c.subscription.Seek(cursor)
 }
 
 // close serves Close.
 func (c *call) close() ([]any, error) {
-	one := c.one
-	if err := one.Close(); err != nil {
+	subscription := c.subscription
+	if err := subscription.Close(); err != nil {
 		return nil, err
 	}
-	c.service.clients.remove(one)
+	c.service.clients.remove(subscription)
 	return nil, nil
 }

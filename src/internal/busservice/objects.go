@@ -75,14 +75,14 @@ func (s *Service) subscription(path dbus.ObjectPath) *delivery.Subscription {
 // ownSubscription restricts a subscription to root and to its owner: a connection
 // for an ephemeral subscription, a user for a durable one.
 func ownSubscription(c *call) error {
-	one := c.service.subscription(c.path)
-	c.one = one
+	subscription := c.service.subscription(c.path)
+	c.subscription = subscription
 	switch {
-	case one == nil:
+	case subscription == nil:
 		return fault.ErrNoSubscription
-	case c.who.User == 0:
+	case c.caller.User == 0:
 		return nil
-	case one.Name() == "" && c.service.clients.of(one) == c.sender, one.Name() != "" && one.User() == c.who.User:
+	case subscription.Name() == "" && c.service.clients.connection(subscription) == c.sender, subscription.Name() != "" && subscription.User() == c.caller.User:
 		return nil
 	}
 	return &transport.Error{Name: transport.AccessDenied, Text: "the subscription is not the caller's"}
@@ -152,7 +152,7 @@ func (c *call) introspect() ([]any, error) {
 		node.Interfaces = append(node.Interfaces, object.PropertiesDescription())
 	}
 	node.Interfaces = append(node.Interfaces, introspect.IntrospectData, introspect.PeerData)
-	for _, child := range s.children(string(c.path), c.who) {
+	for _, child := range s.children(string(c.path), c.caller) {
 		node.Children = append(node.Children, introspect.Node{Name: child})
 	}
 	text, err := xml.MarshalIndent(node, "", "  ")
@@ -163,12 +163,12 @@ func (c *call) introspect() ([]any, error) {
 }
 
 // children returns the names of the nodes below a path that a caller may see.
-func (s *Service) children(path string, who access.Caller) []string {
+func (s *Service) children(path string, caller access.Caller) []string {
 	if path == subscriptionsPath {
 		var names []string
-		for _, one := range s.broker.Subscriptions() {
-			if who.User == 0 || one.User() == who.User {
-				names = append(names, fmt.Sprintf("%016x", one.ID()))
+		for _, subscription := range s.broker.Subscriptions() {
+			if caller.User == 0 || subscription.User() == caller.User {
+				names = append(names, fmt.Sprintf("%016x", subscription.ID()))
 			}
 		}
 		slices.Sort(names)

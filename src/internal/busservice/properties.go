@@ -40,13 +40,13 @@ func brokerProperties() map[string]property {
 // subscriptionProperties are the properties of a subscription's object.
 func subscriptionProperties() map[string]property {
 	return map[string]property{
-		"Name":      func(c *call) (any, error) { return c.one.Name(), nil },
-		"Position":  func(c *call) (any, error) { return c.one.Status().Position.String(), nil },
-		"Filter":    func(c *call) (any, error) { return arguments.FilterValue(c.one.Filter()), nil },
-		"Delivered": func(c *call) (any, error) { return c.one.Status().Delivered, nil },
-		"Skipped":   func(c *call) (any, error) { return c.one.Status().Skipped, nil },
-		"Pending":   func(c *call) (any, error) { return c.one.Status().Pending, nil },
-		"Flow":      func(c *call) (any, error) { return string(c.one.Flow()), nil },
-		"Form":      func(c *call) (any, error) { return string(c.one.Form()), nil },
+		"Name":      func(c *call) (any, error) { return c.subscription.Name(), nil },
+		"Position":  func(c *call) (any, error) { return c.subscription.Status().Position.String(), nil },
+		"Filter":    func(c *call) (any, error) { return arguments.FilterValue(c.subscription.Filter()), nil },
+		"Delivered": func(c *call) (any, error) { return c.subscription.Status().Delivered, nil },
+		"Skipped":   func(c *call) (any, error) { return c.subscription.Status().Skipped, nil },
+		"Pending":   func(c *call) (any, error) { return c.subscription.Status().Pending, nil },
+		"Flow":      func(c *call) (any, error) { return string(c.subscription.Flow()), nil },
+		"Form":      func(c *call) (any, error) { return string(c.subscription.Form()), nil },
 	}
 }

@@ -79,7 +79,7 @@ type Service struct {
 	streaming   context.Context
 	stopFollow  context.CancelFunc
 	stopStreams context.CancelFunc
-	leavingSoon atomic.Bool
+	exiting     atomic.Bool
 }
 
 // maxScans and userScans are the highest numbers of concurrent calls of Read in
@@ -146,7 +146,7 @@ func (d departures) DeliverSignal(iface, name string, signal *dbus.Signal) {
 		go func() {
 			select {
 			case <-d.service.ready:
-				d.service.gone(client)
+				d.service.disconnected(client)
 			case <-d.service.ended.Done():
 			}
 		}()
@@ -178,10 +178,10 @@ func (s *Service) Serve(ctx context.Context, b *broker.Broker) error {
 	announcing, stopAnnouncing := context.WithCancel(context.Background())
 	var announced sync.WaitGroup
 	announced.Go(func() { s.announcer.run(announcing) })
-	b.OnAgent(func(bool) { s.announcer.look() })
+	b.OnAgent(func(bool) { s.announcer.check() })
 	go s.sweep()
 
-	restart, err := s.stay(ctx)
+	restart, err := s.ownName(ctx)
 	s.stopStreams()
 	s.streams.Wait()
 	stopAnnouncing()
@@ -214,10 +214,10 @@ func (s *Service) sweep() {
 	}
 }
 
-// stay owns the name until the service exits, then releases it. Signals are sent
+// ownName owns the name until the service exits, then releases it. Signals are sent
 // only while the name is owned: proxies ignore them otherwise. restart reports
 // whether work is left for the next broker.
-func (s *Service) stay(ctx context.Context) (restart bool, err error) {
+func (s *Service) ownName(ctx context.Context) (restart bool, err error) {
 	reply, err := s.conn.RequestName(Name, dbus.NameFlagDoNotQueue)
 	if err != nil {
 		return false, fmt.Errorf("cannot take the name %s: %w", Name, err)
@@ -236,7 +236,7 @@ func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	// The order matters: the service manager starts another broker for later
 	// calls only after it has been notified that this one stops.
 	s.options.Notify("STOPPING=1")
-	s.leavingSoon.Store(true)
+	s.exiting.Store(true)
 	s.broker.Pause()
 	if _, err := s.conn.ReleaseName(Name); err != nil {
 		return false, fmt.Errorf("cannot release the name %s: %w", Name, err)
@@ -306,35 +306,35 @@ func (s *Service) awaitStreams(ctx context.Context) {
 
 // handedTo describes the client of a sink for the next broker.
 func (s *Service) handedTo(to delivery.Sink) string {
-	one, ok := to.(*sink)
+	target, ok := to.(*sink)
 	if !ok {
 		return ""
 	}
-	return one.client + "@" + s.busID
+	return target.client + "@" + s.busID
 }
 
 // resume returns a sink for a client of the previous broker, nil if the client
 // has disconnected.
-func (s *Service) resume(one *delivery.Subscription, client string) delivery.Sink {
+func (s *Service) resume(subscription *delivery.Subscription, client string) delivery.Sink {
 	name, bus, _ := strings.Cut(client, "@")
 	if bus != s.busID {
 		return nil
 	}
-	who, err := s.callers.Of(context.Background(), name)
-	if err != nil || who.User != one.User() {
+	caller, err := s.callers.Get(context.Background(), name)
+	if err != nil || caller.User != subscription.User() {
 		return nil
 	}
-	to := s.newSink(one, name, who.User)
-	s.clients.set(one, to)
+	to := s.newSink(subscription, name, caller.User)
+	s.clients.set(subscription, to)
 	return to
 }
 
 // expire ends delivery to connections that disconnected before they were watched.
 func (s *Service) expire() {
 	for _, client := range s.clients.all() {
-		var there bool
-		if s.conn.BusObject().Call(busName+".NameHasOwner", 0, client).Store(&there) == nil && !there {
-			s.gone(client)
+		var connected bool
+		if s.conn.BusObject().Call(busName+".NameHasOwner", 0, client).Store(&connected) == nil && !connected {
+			s.disconnected(client)
 		}
 	}
 }

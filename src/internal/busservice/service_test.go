@@ -87,7 +87,7 @@ func (s *served) start(t *testing.T, changes ...change) {
 		}
 	}}
 	bo := broker.Options{
-		LogDir: s.log.Dir, StateDir: s.state, Registry: registry, Form: marshal.AppendGroup, OperationForm: marshal.InSignals, Agent: s.agent,
+		LogDir: s.log.Dir, StateDir: s.state, Registry: registry, Encoder: marshal.AppendGroup, OperationEncoder: marshal.InSignals, Agent: s.agent,
 		Policy: retention.Policy{Reading: retention.Ignore}, StateWait: time.Minute, Log: log,
 	}
 	for _, c := range changes {

@@ -77,9 +77,9 @@ func (p *Plan) AddError(err error) {
 }
 
 // LimitError describes a part of a valid file that a source does not record.
-type LimitError struct{ What string }
+type LimitError struct{ Text string }
 
-func (e *LimitError) Error() string { return e.What }
+func (e *LimitError) Error() string { return e.Text }
 
 // Constant returns an argument that is always the string text: a key or a value for
 // which the code has no string. A site with such an argument may also use strings of

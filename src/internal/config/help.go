@@ -11,9 +11,9 @@ import (
 
 // Help lists the keys of a configuration with their values as TOML, for --help. The
 // text of a key's help tag starts at column.
-func Help(of any, column int) string {
+func Help(settings any, column int) string {
 	var b strings.Builder
-	writeHelp(&b, reflect.Indirect(reflect.ValueOf(of)), column)
+	writeHelp(&b, reflect.Indirect(reflect.ValueOf(settings)), column)
 	return b.String()
 }
 

@@ -80,31 +80,31 @@ type Section struct {
 
 // Read returns the n bytes at off, or a *FormatError if the file is shorter. The caller
 // bounds n.
-func (e *File) Read(what string, off, n uint64) ([]byte, error) {
-	if err := e.checkRange(what, off, n); err != nil {
+func (e *File) Read(part string, off, n uint64) ([]byte, error) {
+	if err := e.checkRange(part, off, n); err != nil {
 		return nil, err
 	}
 	b := make([]byte, n)
-	if err := e.readAt(b, what, off); err != nil {
+	if err := e.readAt(b, part, off); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-func (e *File) checkRange(what string, off, n uint64) error {
+func (e *File) checkRange(part string, off, n uint64) error {
 	if off > e.size || n > e.size-off {
-		return &FormatError{what, fmt.Sprintf("goes beyond the end of the file (%d bytes at %d, the file has %d)", n, off, e.size)}
+		return &FormatError{part, fmt.Sprintf("goes beyond the end of the file (%d bytes at %d, the file has %d)", n, off, e.size)}
 	}
 	return nil
 }
 
 // readAt fills b with the bytes at off, which are in the file.
-func (e *File) readAt(b []byte, what string, off uint64) error {
+func (e *File) readAt(b []byte, part string, off uint64) error {
 	if got, err := e.r.ReadAt(b, int64(off)); got < len(b) {
 		if err == nil || errors.Is(err, io.EOF) {
-			return &FormatError{what, "the file was cut off while it was read"}
+			return &FormatError{part, "the file was cut off while it was read"}
 		}
-		return fmt.Errorf("cannot read %s: %w", what, err)
+		return fmt.Errorf("cannot read %s: %w", part, err)
 	}
 	return nil
 }
@@ -295,15 +295,15 @@ func (e *File) Loads() ([]capture.Segment, error) {
 		if p.Type != elf.PT_LOAD {
 			continue
 		}
-		what := fmt.Sprintf("program header %d", i)
+		part := fmt.Sprintf("program header %d", i)
 		switch {
 		case p.Off > e.size || p.Filesz > e.size-p.Off:
-			return nil, &FormatError{what, fmt.Sprintf("its segment goes beyond the end of the file (%d bytes at %d, the file has %d): "+
+			return nil, &FormatError{part, fmt.Sprintf("its segment goes beyond the end of the file (%d bytes at %d, the file has %d): "+
 				"the file was cut off, or holds debugging information only", p.Filesz, p.Off, e.size)}
 		case p.Filesz > p.Memsz:
-			return nil, &FormatError{what, "its segment has more bytes in the file than in memory"}
+			return nil, &FormatError{part, "its segment has more bytes in the file than in memory"}
 		case p.Vaddr+p.Memsz < p.Vaddr:
-			return nil, &FormatError{what, "its segment goes beyond the end of the address space"}
+			return nil, &FormatError{part, "its segment goes beyond the end of the address space"}
 		}
 		segments = append(segments, p.Segment)
 	}

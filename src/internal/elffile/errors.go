@@ -14,13 +14,13 @@ var ErrNotELF = errors.New("not an ELF file")
 
 // FormatError reports an ELF file that is malformed or exceeds a limit of this package.
 type FormatError struct {
-	// What is the malformed part, such as "section headers".
-	What string
+	// Part is the malformed part, such as "section headers".
+	Part string
 	// Why is the defect.
 	Why string
 }
 
-func (e *FormatError) Error() string { return e.What + ": " + e.Why }
+func (e *FormatError) Error() string { return e.Part + ": " + e.Why }
 
 // UnsupportedError reports a valid ELF file of a kind that this package does not
 // support.

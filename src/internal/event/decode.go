@@ -132,12 +132,12 @@ func (d *decoder) head() (byte, uint64) {
 }
 
 // expect reads a head that must be of the given major type.
-func (d *decoder) expect(major byte, what string) uint64 {
+func (d *decoder) expect(major byte, expected string) uint64 {
 	at := d.pos
 	got, n := d.head()
 	if d.err == nil && got != major {
 		d.pos = at
-		d.fail("not " + what)
+		d.fail("not " + expected)
 	}
 	return n
 }
@@ -160,9 +160,9 @@ func (d *decoder) take(n uint64) []byte {
 	return b
 }
 
-func (d *decoder) text(what string) []byte {
+func (d *decoder) text(expected string) []byte {
 	at := d.pos
-	b := d.take(d.expect(majorText, what))
+	b := d.take(d.expect(majorText, expected))
 	if d.err == nil && !validText(b) {
 		d.pos = at
 		d.fail("not UTF-8")
@@ -187,12 +187,12 @@ func validText(b []byte) bool {
 }
 
 // bytesOrText reads a byte string, or a text string, which some encoders write instead.
-func (d *decoder) bytesOrText(what string) []byte {
+func (d *decoder) bytesOrText(expected string) []byte {
 	at := d.pos
 	major, n := d.head()
 	if d.err == nil && major != majorBytes && major != majorText {
 		d.pos = at
-		d.fail("not " + what)
+		d.fail("not " + expected)
 	}
 	return d.take(n)
 }
@@ -370,12 +370,12 @@ func (d *decoder) signed(at int, major byte, n uint64) int64 {
 }
 
 // word reads a signed 64-bit number.
-func (d *decoder) word(what string) int64 {
+func (d *decoder) word(expected string) int64 {
 	at := d.pos
 	major, n := d.head()
 	if d.err == nil && major != majorUint && major != majorNegint {
 		d.pos = at
-		d.fail("not " + what)
+		d.fail("not " + expected)
 	}
 	return d.signed(at, major, n)
 }

@@ -153,7 +153,7 @@ func (r *registered) readSuite(c *Call, v *values) (problem string) {
 // readGroup reads the group of this handshake's key exchange.
 func (r *registered) readGroup(c *Call, v *values) (problem string) {
 	own, hasOwn := c.Value(layout.Group)
-	of, hasSession := c.Value(layout.SessionGroup)
+	inSession, hasSession := c.Value(layout.SessionGroup)
 	if own > 0xffff {
 		return fmt.Sprintf("the group is %#x", own)
 	}
@@ -171,8 +171,8 @@ func (r *registered) readGroup(c *Call, v *values) (problem string) {
 			}
 			return fmt.Sprintf("the group %#x is not registered", own)
 		}
-		if c.Kind == Completed && hasSession && !v.resumed && v.known && of != own {
-			return fmt.Sprintf("the group is %#x and %#x", own, of)
+		if c.Kind == Completed && hasSession && !v.resumed && v.known && inSession != own {
+			return fmt.Sprintf("the group is %#x and %#x", own, inSession)
 		}
 		v.group = uint16(own)
 		return ""
@@ -181,11 +181,11 @@ func (r *registered) readGroup(c *Call, v *values) (problem string) {
 		// The group may be from an earlier handshake.
 		return ""
 	}
-	if hasSession && of != nullGroup && of < providerGroup {
-		if of > 0xffff || !r.isGroup(of) {
-			return fmt.Sprintf("the group of a session %#x is not registered", of)
+	if hasSession && inSession != nullGroup && inSession < providerGroup {
+		if inSession > 0xffff || !r.isGroup(inSession) {
+			return fmt.Sprintf("the group of a session %#x is not registered", inSession)
 		}
-		v.group = uint16(of)
+		v.group = uint16(inSession)
 	}
 	return ""
 }

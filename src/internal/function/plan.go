@@ -19,7 +19,7 @@ func Recordable(l *layout.Library) bool {
 func planOf(l *layout.Library) (*capture.Plan, error) {
 	p := &capture.Plan{Machine: l.Machine, BuildID: l.BuildID, Image: capture.Image{Segments: l.Segments}}
 	for _, r := range l.Refusals {
-		p.AddError(&capture.LimitError{What: r.String()})
+		p.AddError(&capture.LimitError{Text: r.String()})
 	}
 	p.Calls = &capture.Calls{Text: l.Text.Start, TextSize: l.Text.End - l.Text.Start, Chains: map[uint8]capture.Chain{}}
 	for i := range l.Values {

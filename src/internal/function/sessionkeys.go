@@ -89,12 +89,12 @@ func sessionBits(c *Call) uint32 {
 // known. It is not known if the data does not have the length of the digest: programs may
 // sign data of any length.
 func sessionHash(c *Call) (hash, problem string) {
-	var asked digest
+	var requested digest
 	if number, ok := c.Value(layout.SignatureNumber); ok {
 		if number > lastSession {
 			return "", fmt.Sprintf("the algorithm of a signature is %#x", number)
 		}
-		asked = signatureDigest(number)
+		requested = signatureDigest(number)
 	}
 	var found digest
 	switch c.Algorithm {
@@ -107,7 +107,7 @@ func sessionHash(c *Call) (hash, problem string) {
 		}
 		found = sessionDigest(number)
 	case keyDSA, keyEC:
-		found = asked
+		found = requested
 		if number, ok := c.Value(layout.DSADigest); ok && c.Operation == layout.Sign {
 			if number > lastSession {
 				return "", fmt.Sprintf("the digest of a signature is %#x", number)
@@ -121,8 +121,8 @@ func sessionHash(c *Call) (hash, problem string) {
 	if c.Algorithm != keyRSA && found.size != c.Input {
 		return "", ""
 	}
-	if asked.name != "" && found.name != "" && asked.name != found.name {
-		return "", fmt.Sprintf("a signature with %s has the digest %s", asked.name, found.name)
+	if requested.name != "" && found.name != "" && requested.name != found.name {
+		return "", fmt.Sprintf("a signature with %s has the digest %s", requested.name, found.name)
 	}
 	return found.name, ""
 }

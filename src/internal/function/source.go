@@ -75,7 +75,7 @@ func (s *Source) plan(r io.ReaderAt, size int64) (*capture.Plan, error) {
 	l, err := decoder.Parse(r, size)
 	var refused *decoder.UnsupportedError
 	if errors.As(err, &refused) {
-		return nil, &capture.NoSitesError{Want: wantFunction, Errors: []error{&capture.LimitError{What: refused.Error()}}}
+		return nil, &capture.NoSitesError{Want: wantFunction, Errors: []error{&capture.LimitError{Text: refused.Error()}}}
 	}
 	if errors.Is(err, decoder.ErrNoLibrary) {
 		return nil, &capture.NoSitesError{Want: wantFunction}
@@ -102,8 +102,8 @@ func (s *Source) Standing(buildID []byte) Standing {
 	return Standing{}
 }
 
-// of returns the standing of a library and adds it if needed. The caller holds mu.
-func (s *Source) of(buildID []byte) *Standing {
+// standing returns the standing of a library and adds it if needed. The caller holds mu.
+func (s *Source) standing(buildID []byte) *Standing {
 	known := s.standings[string(buildID)]
 	if known == nil {
 		if len(s.standings) >= maxStandings {
@@ -125,7 +125,7 @@ func (s *Source) of(buildID []byte) *Standing {
 func (s *Source) Agree(buildID []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.of(buildID).Agreed++
+	s.standing(buildID).Agreed++
 }
 
 // Differ records that a socket had other values than a library. It returns a
@@ -133,7 +133,7 @@ func (s *Source) Agree(buildID []byte) {
 func (s *Source) Differ(buildID []byte, reason string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := s.of(buildID)
+	known := s.standing(buildID)
 	known.Differed++
 	return known.suspect(buildID, reason)
 }
@@ -143,7 +143,7 @@ func (s *Source) Differ(buildID []byte, reason string) error {
 func (s *Source) Refuse(buildID []byte, reason string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := s.of(buildID)
+	known := s.standing(buildID)
 	known.Refused++
 	return known.suspect(buildID, reason)
 }

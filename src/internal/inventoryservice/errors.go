@@ -24,8 +24,8 @@ type InvalidError struct{ Problem string }
 
 func (e *InvalidError) Error() string { return e.Problem }
 
-// tooMuch returns the error for a limit.
-func tooMuch(format string, limit int) error {
+// limitExceeded returns the error for a limit.
+func limitExceeded(format string, limit int) error {
 	return &transport.Error{Name: errorPrefix + "LimitExceeded", Text: fmt.Sprintf(format, limit)}
 }
 

@@ -79,9 +79,9 @@ func (c *call) export() ([]any, error) {
 	if strings.HasPrefix(format, ReportPrefix) {
 		known = reportKeys()
 	}
-	holder := c.service.access.Holder(c.who)
+	holder := c.service.access.Holder(c.caller)
 	if c.service.held.Take(holder) != nil {
-		return nil, tooMuch("a user may have %d documents that were not read", userDocuments)
+		return nil, limitExceeded("a user may have %d documents that were not read", userDocuments)
 	}
 	text, pipe, err := c.write(format, options, known)
 	if err != nil {
@@ -136,7 +136,7 @@ type limited struct {
 // Write implements io.Writer.
 func (l *limited) Write(b []byte) (int, error) {
 	if l.Len()+len(b) > l.most {
-		return 0, tooMuch("the document has more than %d bytes: export a shorter period", l.most)
+		return 0, limitExceeded("the document has more than %d bytes: export a shorter period", l.most)
 	}
 	return l.Buffer.Write(b)
 }

@@ -32,9 +32,9 @@ type call struct {
 	message *dbus.Message
 	sender  string
 	path    dbus.ObjectPath
-	// who is the caller, if known is set.
-	who   access.Caller
-	known bool
+	// caller is the caller, if known is set.
+	caller access.Caller
+	known  bool
 	// after, if set, is run once the reply has been sent or has failed.
 	after func()
 }
@@ -47,11 +47,11 @@ func (c *call) Arguments(targets ...any) error {
 	return nil
 }
 
-// authorise returns nil if the caller may read. ask permits a prompt for a password, if the caller
+// authorise returns nil if the caller may read. interactive permits a prompt for a password, if the caller
 // allows it, too.
-func (c *call) authorise(ask bool) error {
-	ask = ask && c.message.Flags&dbus.FlagAllowInteractiveAuthorization != 0
-	return c.service.access.Check(c.ctx, c.who, c.sender, access.Read, ask)
+func (c *call) authorise(interactive bool) error {
+	interactive = interactive && c.message.Flags&dbus.FlagAllowInteractiveAuthorization != 0
+	return c.service.access.Check(c.ctx, c.caller, c.sender, access.Read, interactive)
 }
 
 // received is called with every message, in the order of the bus.
@@ -71,7 +71,7 @@ func (s *Service) called(m *dbus.Message, sender string) {
 	results, err := s.serve(c)
 	s.reply(c, results, err)
 	if c.known {
-		s.calls.Leave(s.access.Holder(c.who))
+		s.calls.Exit(s.access.Holder(c.caller))
 	}
 	if c.after != nil {
 		c.after()
@@ -84,15 +84,15 @@ func (c *call) enter() (err error) {
 	if err := s.calls.Admit(c.sender); err != nil {
 		return err
 	}
-	if c.who, err = s.callers.Of(c.ctx, c.sender); err != nil {
+	if c.caller, err = s.callers.Get(c.ctx, c.sender); err != nil {
 		return err
 	}
-	if err := s.calls.Enter(c.sender, s.access.Holder(c.who)); err != nil {
+	if err := s.calls.Enter(c.sender, s.access.Holder(c.caller)); err != nil {
 		return err
 	}
 	c.known = true
 	if s.calls.Alone(c.sender) {
-		s.watcher.Heard(c.sender)
+		s.watcher.NoteCall(c.sender)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (s *Service) serve(c *call) ([]any, error) {
 		return nil, err
 	}
 	if !dictionary.Fits(c.message.Body, maxArguments) {
-		return nil, tooMuch("the arguments take more than %d bytes", maxArguments)
+		return nil, limitExceeded("the arguments take more than %d bytes", maxArguments)
 	}
 	return m.Serve(c)
 }
@@ -119,7 +119,7 @@ func (s *Service) serve(c *call) ([]any, error) {
 // refuse answers a call whose message was discarded because of its size. It runs in the goroutine that
 // reads the bus, and does not wait for space.
 func (s *Service) refuse(h *transport.Header) {
-	message, err := s.encode(h.Sender, h.Serial, nil, tooMuch("a message has at most %d bytes", maxMessage))
+	message, err := s.encode(h.Sender, h.Serial, nil, limitExceeded("a message has at most %d bytes", maxMessage))
 	if err == nil && !s.backlog.Overdue(h.Sender) {
 		s.send(message, h.Sender, transport.UnknownUser, 0)
 	}
@@ -133,7 +133,7 @@ func (s *Service) reply(c *call, results []any, err error) {
 	}
 	user := uint32(transport.UnknownUser)
 	if c.known {
-		user = c.who.User
+		user = c.caller.User
 	}
 	message, err := s.encode(c.sender, c.message.Serial(), results, err)
 	if err != nil {
@@ -180,7 +180,7 @@ func (s *Service) encode(to string, serial uint32, results []any, err error) (*t
 	}
 	message, encoding := s.socket.Encode(m)
 	if err == nil && encoding == nil && message.Len() > maxReply {
-		return s.encode(to, serial, nil, tooMuch("the answer has more than %d bytes: ask for a shorter period or for fewer columns, or export it", maxReply))
+		return s.encode(to, serial, nil, limitExceeded("the answer has more than %d bytes: ask for a shorter period or for fewer columns, or export it", maxReply))
 	}
 	return message, encoding
 }

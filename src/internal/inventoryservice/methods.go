@@ -30,19 +30,19 @@ func methods() map[string]object.Method[*call] {
 	}
 }
 
-// ask begins a query of the inventory: it waits for the semaphore, and until the inventory has caught up
+// beginQuery begins a query of the inventory: it waits for the semaphore, and until the inventory has caught up
 // with the log or the wait times out. done ends the query.
-func (c *call) ask() (done func(), err error) {
+func (c *call) beginQuery() (done func(), err error) {
 	s := c.service
 	ctx, cancel := context.WithTimeout(c.ctx, s.options.Wait)
 	defer cancel()
 	// Regardless of the error, which is logged, the answer uses the stored rows: UpToDate and the coverage
 	// show how complete they are.
 	_ = s.updates.Join().Wait(ctx)
-	if err := s.questions.Acquire(c.ctx, c.who.User); err != nil {
+	if err := s.questions.Acquire(c.ctx, c.caller.User); err != nil {
 		return nil, err
 	}
-	return func() { s.questions.Release(c.who.User) }, nil
+	return func() { s.questions.Release(c.caller.User) }, nil
 }
 
 // list serves List.
@@ -60,7 +60,7 @@ func (c *call) list() ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	done, err := c.ask()
+	done, err := c.beginQuery()
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (c *call) summarize() ([]any, error) {
 			return nil, dictionary.Invalid("rows cannot be counted by " + dictionary.Clip(name))
 		}
 	}
-	done, err := c.ask()
+	done, err := c.beginQuery()
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func (c *call) observe(options dictionary.Dictionary, known ...string) (o *obser
 	if err != nil {
 		return nil, report, nil, dictionary.Invalid("options: " + err.Error())
 	}
-	if done, err = c.ask(); err != nil {
+	if done, err = c.beginQuery(); err != nil {
 		return nil, report, nil, err
 	}
 	if o, err = c.service.inventory.Observed(c.ctx, f); err != nil {

@@ -40,16 +40,16 @@ func properties() map[string]object.Property[*call] {
 // changes announces that further entries have been counted.
 type changes struct {
 	service *Service
-	looked  wakeup.Signal
+	changed wakeup.Signal
 }
 
-func newChanges(s *Service) *changes { return &changes{service: s, looked: wakeup.New()} }
+func newChanges(s *Service) *changes { return &changes{service: s, changed: wakeup.New()} }
 
 // changePause is the shortest time between two announcements.
 const changePause = time.Second
 
-// look triggers a check for changes.
-func (c *changes) look() { c.looked.Notify() }
+// check triggers a check for changes.
+func (c *changes) check() { c.changed.Notify() }
 
 // watch checks for changes, while the inventory catches up, until done is closed.
 func (c *changes) watch(done chan struct{}) {
@@ -60,7 +60,7 @@ func (c *changes) watch(done chan struct{}) {
 		case <-done:
 			return
 		case <-tick.C:
-			c.look()
+			c.check()
 		}
 	}
 }
@@ -79,7 +79,7 @@ func (c *changes) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.looked:
+		case <-c.changed:
 		}
 		now := c.service.inventory.UpToDate()
 		if now == last {

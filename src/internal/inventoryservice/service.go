@@ -159,7 +159,7 @@ func (d departures) DeliverSignal(iface, name string, signal *dbus.Signal) {
 			select {
 			case <-d.service.ready:
 				d.service.callers.Forget(client)
-				d.service.backlog.Gone(client)
+				d.service.backlog.Disconnected(client)
 			case <-d.service.ended.Done():
 			}
 		}()
@@ -180,7 +180,7 @@ func (s *Service) Serve(ctx context.Context, i Inventory) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.changes.run(s.ended) })
 	running.Go(s.upkeep)
-	err := s.stay(ctx)
+	err := s.ownName(ctx)
 	// The next service counts entries again whose counts were not stored.
 	stop()
 	for s.updates.Busy() {
@@ -228,12 +228,12 @@ func (s *Service) update() error {
 	if err != nil && s.working.Err() == nil {
 		s.log.Error("cannot catch up with the log", "error", err)
 	}
-	s.changes.look()
+	s.changes.check()
 	return err
 }
 
-// stay owns the name until the service exits, then releases it.
-func (s *Service) stay(ctx context.Context) error {
+// ownName owns the name until the service exits, then releases it.
+func (s *Service) ownName(ctx context.Context) error {
 	reply, err := s.conn.RequestName(Name, dbus.NameFlagDoNotQueue)
 	if err != nil {
 		return fmt.Errorf("cannot take the name %s: %w", Name, err)

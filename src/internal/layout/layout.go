@@ -472,11 +472,11 @@ type Value struct {
 
 // Refusal is a site, a value or a layer that was looked for but not accepted.
 type Refusal struct {
-	// What names the value, the function or the layer.
-	What string
+	// Subject names the value, the function or the layer.
+	Subject string
 	// Why is the reason.
 	Why string
 }
 
 // String returns the name and the reason.
-func (r Refusal) String() string { return r.What + ": " + r.Why }
+func (r Refusal) String() string { return r.Subject + ": " + r.Why }

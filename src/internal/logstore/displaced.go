@@ -17,14 +17,14 @@ import (
 // Check waits until the queue has checked that the active segment is in its directory and,
 // if it is not, until a new segment was started or could not be, or until ctx is done.
 func (w *Writer) Check(ctx context.Context) {
-	looked := make(chan struct{})
+	checked := make(chan struct{})
 	go func() {
-		defer close(looked)
+		defer close(checked)
 		// Sequence 0 is always durable, so nothing is synced. Status has the error.
 		_ = w.queue.Wait(0)
 	}()
 	select {
-	case <-looked:
+	case <-checked:
 	case <-ctx.Done():
 	}
 }
@@ -45,12 +45,12 @@ func (w *Writer) holdLock() error {
 	if err != nil {
 		return err
 	}
-	if err = w.ours(); err == nil {
+	if err = w.checkOwnership(); err == nil {
 		n := note{}
 		if !w.recording {
 			n.pending = w.previous
 		}
-		err = l.leave(n)
+		err = l.writeNote(n)
 	}
 	if err == nil {
 		err = writeIdentity(w.dir, w.store)
@@ -67,9 +67,9 @@ func (w *Writer) holdLock() error {
 	return nil
 }
 
-// ours returns an error if the directory has data that this Writer did not write: another
+// checkOwnership returns an error if the directory has data that this Writer did not write: another
 // log, or entries of another writer.
-func (w *Writer) ours() error {
+func (w *Writer) checkOwnership() error {
 	list, err := segment.List(w.dir)
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (w *Writer) replaceSegment(l queue.Lost) {
 	defer w.mu.Unlock()
 	now, err := file.IdentityOf(w.dir)
 	l.Directory = err == nil && now != w.directory
-	w.beginAgain(l.Last, &l)
+	w.restartSegment(l.Last, &l)
 }
 
 // avoidName restarts the segment that is about to begin under another name, because its
@@ -115,12 +115,12 @@ func (w *Writer) avoidName(name string) {
 	if before == 0 {
 		before = w.recovered
 	}
-	w.beginAgain(before, nil)
+	w.restartSegment(before, nil)
 }
 
-// beginAgain starts a segment after the entry before, with a report of lost if not nil, and
+// restartSegment starts a segment after the entry before, with a report of lost if not nil, and
 // queues the chunks that were not written after it. The caller holds mu.
-func (w *Writer) beginAgain(before uint64, lost *queue.Lost) {
+func (w *Writer) restartSegment(before uint64, lost *queue.Lost) {
 	waiting := w.queue.Withdraw()
 	w.chain.Set(w.queue.Hash())
 	w.displaced++
@@ -139,13 +139,13 @@ func (w *Writer) beginAgain(before uint64, lost *queue.Lost) {
 	defer decoder.Close()
 	for i := range waiting {
 		if !waiting[i].Begin {
-			w.appendAgain(decoder, &waiting[i])
+			w.requeue(decoder, &waiting[i])
 		}
 	}
 }
 
-// appendAgain queues a withdrawn chunk.
-func (w *Writer) appendAgain(decoder *frame.Decoder, c *queue.Chunk) {
+// requeue queues a withdrawn chunk.
+func (w *Writer) requeue(decoder *frame.Decoder, c *queue.Chunk) {
 	var h frame.Header
 	err := h.Parse(c.Bytes)
 	var entries []byte
@@ -153,13 +153,13 @@ func (w *Writer) appendAgain(decoder *frame.Decoder, c *queue.Chunk) {
 		entries, err = decoder.Entries(nil, &h, c.Bytes[h.Size():])
 	}
 	if err == nil {
-		again := frame.Header{
+		header := frame.Header{
 			Flags: h.Flags & frame.Notice, First: h.First, Last: h.Last, Offset: w.active.created.Offset,
 			Lost: h.Lost, Events: h.Events, Filter: h.Filter,
 		}
 		var ends []uint32
 		if ends, err = frame.AppendEnds(nil, entries, w.opts.EntryLen); err == nil {
-			_, err = w.chunk(&again, entries, ends, c.Hits)
+			_, err = w.chunk(&header, entries, ends, c.Hits)
 		}
 	}
 	if err != nil {

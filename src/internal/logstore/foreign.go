@@ -23,8 +23,8 @@ func (w *Writer) list() ([]uint64, error) {
 	defer w.mu.Unlock()
 	active, _ := segment.ParseName(w.active.name)
 	maps.DeleteFunc(w.foreign, func(first uint64, _ error) bool {
-		_, there := slices.BinarySearch(all, first)
-		return !there
+		_, exists := slices.BinarySearch(all, first)
+		return !exists
 	})
 	return slices.DeleteFunc(all, func(first uint64) bool {
 		if first != active && !w.checked[first] {

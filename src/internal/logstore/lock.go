@@ -32,7 +32,7 @@ type lock struct {
 }
 
 // takeLock locks dir and returns the note of the last writer.
-func takeLock(dir string) (l *lock, left note, err error) {
+func takeLock(dir string) (l *lock, lastNote note, err error) {
 	// Any process that can open the file, even read-only, can lock it. Readers do not
 	// need it, and must not be able to block the next writer.
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
@@ -67,8 +67,8 @@ func (l *lock) holds(dir string) (bool, error) {
 	return id == l.id, err
 }
 
-// leave replaces the note and makes it durable.
-func (l *lock) leave(n note) error {
+// writeNote replaces the note and makes it durable.
+func (l *lock) writeNote(n note) error {
 	err := l.file.Truncate(0)
 	if err == nil {
 		_, err = l.file.WriteAt([]byte(n.String()), 0)

@@ -37,7 +37,7 @@ func (w *Writer) StartRecording() error {
 	if w.closed {
 		return ErrClosed
 	}
-	if err := w.lock.leave(note{}); err != nil {
+	if err := w.lock.writeNote(note{}); err != nil {
 		return err
 	}
 	w.recording = true
@@ -46,18 +46,18 @@ func (w *Writer) StartRecording() error {
 }
 
 // previousOf derives the state from the end of the store and the note.
-func previousOf(end storeEnd, left note, now Moment) Previous {
+func previousOf(end storeEnd, lastNote note, now Moment) Previous {
 	present := frame.RealTime(now.Boot, now.Offset)
 	if end.last.Entries == 0 {
 		return Previous{}
 	}
-	if p := left.pending; p.End != 0 {
+	if p := lastNote.pending; p.End != 0 {
 		p.End = min(p.End, present)
 		return p
 	}
 	p := Previous{
 		End:     frame.RealTime(end.last.Last, end.last.Offset),
-		Orderly: left.cursor == (Cursor{Store: end.store, Sequence: end.last.LastSequence()}).String(),
+		Orderly: lastNote.cursor == (Cursor{Store: end.store, Sequence: end.last.LastSequence()}).String(),
 		BootID:  end.last.BootID,
 	}
 	if !p.Orderly && end.touched > p.End && end.touched <= present {

@@ -51,27 +51,27 @@ func (e *storeEnd) before() uint64 {
 	return e.last.LastSequence()
 }
 
-// recoverStore determines the end of the store in dir. left is the cursor that the last
+// recoverStore determines the end of the store in dir. lastCursor is the cursor that the last
 // writer left in the lock file.
-func recoverStore(ctx context.Context, dir string, boot [16]byte, left string) (storeEnd, error) {
+func recoverStore(ctx context.Context, dir string, boot [16]byte, lastCursor string) (storeEnd, error) {
 	list, err := segment.List(dir)
 	if err != nil {
 		return storeEnd{}, err
 	}
-	store, known, err := storeOf(dir, list, left)
+	store, known, err := storeOf(dir, list, lastCursor)
 	if err != nil {
 		return storeEnd{}, err
 	}
 	if !known {
 		return newStore(list)
 	}
-	end, ours, err := endOf(ctx, dir, list, store)
-	if err == nil && len(ours) == 0 {
+	end, own, err := endOf(ctx, dir, list, store)
+	if err == nil && len(own) == 0 {
 		// Another log was put into the directory, for example a backup.
 		other, found, majorityErr := segment.MajorityID(dir, list)
 		if majorityErr == nil && found && other != store {
 			store = other
-			end, ours, err = endOf(ctx, dir, list, store)
+			end, own, err = endOf(ctx, dir, list, store)
 		}
 	}
 	if err != nil {
@@ -82,10 +82,10 @@ func recoverStore(ctx context.Context, dir string, boot [16]byte, left string) (
 		fresh.foreign = end.foreign
 		return fresh, err
 	}
-	end.skip(list, ours)
+	end.skip(list, own)
 	if end.next == 0 {
 		end.next = end.before() + 1
-		if end.last.BootID != boot && left != (Cursor{Store: store, Sequence: end.before()}).String() {
+		if end.last.BootID != boot && lastCursor != (Cursor{Store: store, Sequence: end.before()}).String() {
 			end.next = end.before() + jump
 		}
 	}
@@ -95,7 +95,7 @@ func recoverStore(ctx context.Context, dir string, boot [16]byte, left string) (
 
 // endOf determines the last whole chunk of a store, and the segments that belong or may
 // belong to it.
-func endOf(ctx context.Context, dir string, list []uint64, store [16]byte) (end storeEnd, ours []uint64, err error) {
+func endOf(ctx context.Context, dir string, list []uint64, store [16]byte) (end storeEnd, own []uint64, err error) {
 	end = storeEnd{store: store, foreign: map[uint64]error{}}
 	for _, first := range list {
 		_, err := segment.Check(dir, first, store)
@@ -104,21 +104,21 @@ func endOf(ctx context.Context, dir string, list []uint64, store [16]byte) (end 
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err == nil:
-			ours = append(ours, first)
+			own = append(own, first)
 		case errors.As(err, &foreign), unreadable:
 			end.foreign[first] = err
 		default:
 			return end, nil, err
 		}
 	}
-	return end, ours, end.findLast(ctx, dir, ours)
+	return end, own, end.findLast(ctx, dir, own)
 }
 
 // findLast finds the chunk with the highest sequence. Normally this is in the newest segment
 // that has any.
-func (e *storeEnd) findLast(ctx context.Context, dir string, ours []uint64) error {
-	for i := len(ours) - 1; i >= 0; i-- {
-		path := filepath.Join(dir, segment.Name(ours[i]))
+func (e *storeEnd) findLast(ctx context.Context, dir string, own []uint64) error {
+	for i := len(own) - 1; i >= 0; i-- {
+		path := filepath.Join(dir, segment.Name(own[i]))
 		if e.last.Entries != 0 {
 			last, err := lastSequence(ctx, path)
 			if ctx.Err() != nil {
@@ -130,7 +130,7 @@ func (e *storeEnd) findLast(ctx context.Context, dir string, ours []uint64) erro
 		}
 		last, ok, err := lastChunk(ctx, path, e.store)
 		if _, unreadable := segment.AsUnreadable(err); unreadable {
-			e.foreign[ours[i]] = err
+			e.foreign[own[i]] = err
 			continue
 		}
 		if err != nil {
@@ -145,7 +145,7 @@ func (e *storeEnd) findLast(ctx context.Context, dir string, ours []uint64) erro
 
 // skip makes the sequences jump over unreadable segments. Their entries may have been read
 // by others, and only their names are known.
-func (e *storeEnd) skip(list, ours []uint64) {
+func (e *storeEnd) skip(list, own []uint64) {
 	for _, first := range list {
 		_, unreadable := segment.AsUnreadable(e.foreign[first])
 		if first <= e.before() || e.foreign[first] != nil && !unreadable {
@@ -157,7 +157,7 @@ func (e *storeEnd) skip(list, ours []uint64) {
 		}
 		e.next = first + jump
 	}
-	for _, first := range ours {
+	for _, first := range own {
 		if e.foreign[first] == nil {
 			e.found = first
 		}
@@ -166,11 +166,11 @@ func (e *storeEnd) skip(list, ours []uint64) {
 
 // storeOf returns the id of the store from its identity file or, in a log of version 0.1.0,
 // from the lock file, which is equally protected against writing by others.
-func storeOf(dir string, list []uint64, left string) (id [16]byte, known bool, err error) {
+func storeOf(dir string, list []uint64, lastCursor string) (id [16]byte, known bool, err error) {
 	if id, ok := segment.Identity(dir); ok {
 		return id, true, nil
 	}
-	if c, err := ParseCursor(left); err == nil && len(list) > 0 {
+	if c, err := ParseCursor(lastCursor); err == nil && len(list) > 0 {
 		return c.Store, true, nil
 	}
 	id, known, err = segment.StoreID(dir, list)

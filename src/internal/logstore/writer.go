@@ -103,12 +103,12 @@ func Open(ctx context.Context, dir string, opts Options) (*Writer, error) {
 	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("cannot create log directory: %w", err)
 	}
-	l, left, err := takeLock(dir)
+	l, lastNote, err := takeLock(dir)
 	if err != nil {
 		return nil, err
 	}
 	w := &Writer{dir: dir, opts: opts, lock: l, chain: frame.NewChain(), kinds: frame.KindsOf(opts.TermKinds...), settled: map[uint64]bool{}, checked: map[uint64]bool{}}
-	if err := w.open(ctx, left); err != nil {
+	if err := w.open(ctx, lastNote); err != nil {
 		_ = l.release()
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Writer, error) {
 	return w, nil
 }
 
-func (w *Writer) open(ctx context.Context, left note) error {
+func (w *Writer) open(ctx context.Context, lastNote note) error {
 	var err error
 	if w.encoder, err = frame.NewEncoder(frame.Fast, MaxBatch); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (w *Writer) open(ctx context.Context, left note) error {
 	if w.directory, err = file.IdentityOf(w.dir); err != nil {
 		return err
 	}
-	end, err := recoverStore(ctx, w.dir, w.opts.BootID, left.cursor)
+	end, err := recoverStore(ctx, w.dir, w.opts.BootID, lastNote.cursor)
 	if err != nil {
 		return err
 	}
@@ -137,9 +137,9 @@ func (w *Writer) open(ctx context.Context, left note) error {
 	}
 	w.chain.Set(end.hash)
 	now := w.opts.Clock.Now()
-	w.previous = previousOf(end, left, now)
-	if found := (note{pending: w.previous}); found != left {
-		if err := w.lock.leave(found); err != nil {
+	w.previous = previousOf(end, lastNote, now)
+	if found := (note{pending: w.previous}); found != lastNote {
+		if err := w.lock.writeNote(found); err != nil {
 			return err
 		}
 	}
@@ -314,9 +314,9 @@ func (w *Writer) Flush() (Cursor, error) {
 			return Cursor{}, fmt.Errorf("cannot flush: %w", err)
 		}
 		w.mu.Lock()
-		again := w.displaced != displaced
+		repeat := w.displaced != displaced
 		w.mu.Unlock()
-		if !again {
+		if !repeat {
 			return c, nil
 		}
 		// The entries have new sequences now.
@@ -403,7 +403,7 @@ func (w *Writer) Close() error {
 		if !w.recording {
 			n.pending = w.previous
 		}
-		err = w.lock.leave(n)
+		err = w.lock.writeNote(n)
 	}
 	if releaseErr := w.lock.release(); err == nil {
 		err = releaseErr

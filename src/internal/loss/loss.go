@@ -72,7 +72,7 @@ func (l *Counters) Add(r Reason, n Count, since uint64) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.of(r)
+	c := l.get(r)
 	if c.since == 0 {
 		c.since = since
 	}
@@ -84,7 +84,7 @@ func (l *Counters) Add(r Reason, n Count, since uint64) {
 func (l *Counters) AddRecorded(r Reason, n Count) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.of(r)
+	c := l.get(r)
 	c.Hits += n.Hits
 	c.Events += n.Events
 	c.recorded.Add(n)
@@ -109,14 +109,14 @@ func (l *Counters) Miss(u Unrecorded) {
 // has increased.
 func (l *Counters) Raise(r Reason, total Count, since uint64) bool {
 	l.mu.Lock()
-	c := l.of(r)
+	c := l.get(r)
 	more := Count{total.Hits - c.Hits, total.Events - c.Events}
 	l.mu.Unlock()
 	l.Add(r, more, since)
 	return more != Count{}
 }
 
-func (l *Counters) of(r Reason) *counted {
+func (l *Counters) get(r Reason) *counted {
 	for i := range l.count {
 		if l.count[i].Reason == r {
 			return &l.count[i]
@@ -151,7 +151,7 @@ func (l *Counters) Restore(notices []Notice, unrecorded []Unrecorded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, n := range notices {
-		c := l.of(n.Reason)
+		c := l.get(n.Reason)
 		c.recorded.Hits -= n.Hits
 		c.recorded.Events -= n.Events
 		if c.since == 0 || n.Since < c.since {

@@ -30,8 +30,8 @@ func Where(err error, expected string) (line int, problem string) {
 // Lines maps the path of an entry to its first line.
 type Lines map[string]int
 
-// Of returns the line of an entry, 0 if there is none.
-func (l Lines) Of(path ...string) int { return l[strings.Join(path, "\x00")] }
+// Line returns the line of an entry, 0 if there is none.
+func (l Lines) Line(path ...string) int { return l[strings.Join(path, "\x00")] }
 
 // LinesOf returns the lines of all entries of a file that was decoded without error.
 func LinesOf(data []byte) Lines {

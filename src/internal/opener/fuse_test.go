@@ -60,7 +60,7 @@ func TestProgramsOfFileSystemsAreNeverAsked(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Errorf("the answer is %v, want %v", err, c.want)
 			}
-			if n := f.Asked(); n != 0 {
+			if n := f.Requests(); n != 0 {
 				t.Errorf("the program was asked %d times", n)
 			}
 		})

@@ -41,9 +41,9 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	defer l.Close()
 	var serving sync.WaitGroup
 	defer serving.Wait()
-	turns := make(chan struct{}, maxConnections)
+	semaphore := make(chan struct{}, maxConnections)
 	for {
-		turns <- struct{}{}
+		semaphore <- struct{}{}
 		if s.Idle > 0 {
 			if err := l.SetDeadline(time.Now().Add(s.Idle)); err != nil {
 				return fmt.Errorf("cannot wait for connections: %w", err)
@@ -52,16 +52,16 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		c, err := l.AcceptUnix()
 		var timeout net.Error
 		switch {
-		case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout() && len(turns) == 1:
+		case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout() && len(semaphore) == 1:
 			return nil
 		case errors.As(err, &timeout) && timeout.Timeout():
-			<-turns
+			<-semaphore
 			continue
 		case err != nil:
 			return fmt.Errorf("cannot accept connections: %w", err)
 		}
 		serving.Go(func() {
-			defer func() { <-turns }()
+			defer func() { <-semaphore }()
 			defer c.Close()
 			end := context.AfterFunc(ctx, func() { c.Close() })
 			defer end()
@@ -81,11 +81,11 @@ func (s *Server) authorise(c *net.UnixConn) error {
 		return err
 	}
 	var peer *unix.Ucred
-	var asked error
+	var credErr error
 	err = raw.Control(func(fd uintptr) {
-		peer, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		peer, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
-	if err := errors.Join(err, asked); err != nil {
+	if err := errors.Join(err, credErr); err != nil {
 		return fmt.Errorf("cannot identify the peer: %w", err)
 	}
 	if peer.Uid != s.UID {

@@ -35,14 +35,14 @@ type connections struct {
 	// handshakes counts the handshakes that were seen.
 	handshakes uint64
 	// stats are the tracker's statistics, for other goroutines.
-	stats   atomic.Pointer[Seen]
+	stats   atomic.Pointer[ConnectionStats]
 	exclude *exclude.Judge
 	// excluded counts handshakes that are not recorded.
 	excluded uint64
 }
 
-// Seen counts ends of connections. Excluded ones are also counted in Decoded or Cut.
-type Seen struct {
+// ConnectionStats counts ends of connections. Excluded ones are also counted in Decoded or Cut.
+type ConnectionStats struct {
 	wire.Stats
 	// Excluded counts handshakes of programs that are excluded.
 	Excluded uint64
@@ -77,13 +77,13 @@ func (p *Pipeline) Watch(s Sockets) {
 	}
 	p.join = join.New()
 	p.window.Join(p.join)
-	p.connections.stats.Store(&Seen{})
+	p.connections.stats.Store(&ConnectionStats{})
 	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), s.Suspect, func(h *wire.Handshake) {
 		if p.exclude.Handshake(&exclude.Program{
 			// The names and the user are set together.
 			Executable: h.Executable, Owned: h.Executable != "", User: h.User, Unit: h.Unit,
 		}) {
-			p.connections.leaveOut(h, p.join)
+			p.connections.countExcluded(h, p.join)
 			return
 		}
 		if o := p.connections.handshake(h); o.Role == "" || !p.join.Offer(o) {
@@ -94,7 +94,7 @@ func (p *Pipeline) Watch(s Sockets) {
 
 // Connections returns counts of the followed connections, and of the handshakes by
 // executable. It may be called from any goroutine, if Watch was called.
-func (p *Pipeline) Connections() (Seen, []status.Coverage) {
+func (p *Pipeline) Connections() (ConnectionStats, []status.Coverage) {
 	return *p.connections.stats.Load(), p.join.Coverage()
 }
 
@@ -135,7 +135,7 @@ func (c *connections) take(raw []byte) error {
 func (c *connections) flushed() {
 	if c != nil && c.taken {
 		c.taken = false
-		c.stats.Store(&Seen{c.tracker.Stats(), c.excluded})
+		c.stats.Store(&ConnectionStats{c.tracker.Stats(), c.excluded})
 	}
 }
 
@@ -191,8 +191,8 @@ func sooner(otherwise, limit time.Duration) time.Duration {
 	return min(otherwise, limit)
 }
 
-// leaveOut counts a handshake that is not recorded.
-func (c *connections) leaveOut(h *wire.Handshake, j *join.Joiner) {
+// countExcluded counts a handshake that is not recorded.
+func (c *connections) countExcluded(h *wire.Handshake, j *join.Joiner) {
 	c.excluded++
 	if h.Protocol != wire.SSH {
 		j.Count(h.Executable, func(c *status.Coverage) { c.Excluded++ })

@@ -38,9 +38,9 @@ func (p *Pipeline) Name(l event.Library) {
 	n.all = append(n.all, l)
 }
 
-// NameAgain causes all libraries to be named again, in a new segment. It may be called
+// RepeatNames causes all libraries to be named again, in a new segment. It may be called
 // from any goroutine.
-func (p *Pipeline) NameAgain() {
+func (p *Pipeline) RepeatNames() {
 	p.names.mu.Lock()
 	defer p.names.mu.Unlock()
 	p.names.named = 0

@@ -224,8 +224,8 @@ func (t *Tracer) attachCalls(x *link.Executable, p *attachments, cookies []uint6
 	var links []link.Link
 	for _, name := range []string{bpf.FunctionProgReleased, bpf.FunctionProgEnd, bpf.FunctionProgBegin, bpf.FunctionProgPublicKey, bpf.FunctionProgSessionKey} {
 		o := link.UprobeMultiOptions{}
-		for i, of := range p.calls.programs {
-			if of == name {
+		for i, programName := range p.calls.programs {
+			if programName == name {
 				o.Addresses, o.Cookies = append(o.Addresses, p.offsets[i]), append(o.Cookies, cookies[i])
 			}
 		}

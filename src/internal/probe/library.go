@@ -204,7 +204,7 @@ func plan(f *os.File, size int64, sources []capture.Source) (p *capture.Plan, so
 func foreign(m elf.Machine) error {
 	return &capture.NoSitesError{
 		Want:   "code for this machine",
-		Errors: []error{&capture.LimitError{What: fmt.Sprintf("its code is for %s", m)}},
+		Errors: []error{&capture.LimitError{Text: fmt.Sprintf("its code is for %s", m)}},
 	}
 }
 

@@ -61,18 +61,18 @@ func Permanent(err error) error {
 	return permanentError{err}
 }
 
-// askedError is the result of a check or the answer of another process.
-type askedError struct{ error }
+// findingError is the result of a check or the answer of another process.
+type findingError struct{ error }
 
-func (e askedError) Unwrap() error { return e.error }
+func (e findingError) Unwrap() error { return e.error }
 
-// Asked marks an error that the program was called to find: it is printed and is not a
+// Finding marks an error that the program was called to find: it is printed and is not a
 // failure of the service. nil stays nil.
-func Asked(err error) error {
+func Finding(err error) error {
 	if err == nil {
 		return nil
 	}
-	return askedError{err}
+	return findingError{err}
 }
 
 // Main runs a daemon and exits: it is their func main. memoryLimit, in bytes, makes the garbage
@@ -91,14 +91,14 @@ func Run(command *cobra.Command, args []string, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	var asked askedError
-	isAsked := errors.As(err, &asked)
-	if message.ToJournal(stderr) && !isAsked {
+	var finding findingError
+	isFinding := errors.As(err, &finding)
+	if message.ToJournal(stderr) && !isFinding {
 		message.ServiceFailed.Log(message.New(stderr), "error", err)
 	} else {
 		fmt.Fprintf(stderr, "%s: %v\n", command.Name(), err)
 	}
-	if !isAsked {
+	if !isFinding {
 		// It does nothing without a service manager; its failure is ignored.
 		_, _ = daemon.SdNotify(false, "STATUS="+Failed+strings.ReplaceAll(err.Error(), "\n", "; "))
 	}

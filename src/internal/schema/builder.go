@@ -138,7 +138,7 @@ func (b *Builder) learn(s *Span, g *event.Group) {
 
 // event adds an event to its span. It returns that span and the latest span of the group's
 // context.
-func (b *Builder) event(g *event.Group, e *event.Event, latest *Span, start, end int64) (of, last *Span) {
+func (b *Builder) event(g *event.Group, e *event.Event, latest *Span, start, end int64) (span, last *Span) {
 	if e.Kind == event.NewContext {
 		latest = b.open(g, e, latest, start, end)
 		b.touch(latest, end)
@@ -217,11 +217,11 @@ func shallow(s *Span) *Span {
 
 // data adds an element to a span: the latest one of its id or one of its ancestors.
 func (b *Builder) data(latest *Span, name []byte, v *event.Value) *Span {
-	key := b.words.Of(name)
+	key := b.words.Intern(name)
 	s := latest
 	if key == KeyName {
 		if v.Kind == event.String && len(v.Bytes) > 0 {
-			b.name(s, b.words.Of(v.Bytes))
+			b.name(s, b.words.Intern(v.Bytes))
 		}
 	} else {
 		s = b.owner(latest, key)
@@ -359,7 +359,7 @@ func (b *Builder) touch(s *Span, at int64) {
 // field returns the word of a field.
 func (b *Builder) field(field int, w []byte) string {
 	if string(w) != b.recent[field] {
-		b.recent[field] = b.words.Of(w)
+		b.recent[field] = b.words.Intern(w)
 	}
 	return b.recent[field]
 }

@@ -206,7 +206,7 @@ func (l *loader) add(s source) error {
 		return &Error{s.name, line, problem}
 	}
 	lines := mistake.LinesOf(s.data)
-	at := func(path ...string) place { return place{s.name, lines.Of(path...)} }
+	at := func(path ...string) place { return place{s.name, lines.Line(path...)} }
 
 	for _, name := range sortedKeys(d.Keys) {
 		k, where := d.Keys[name], at("keys", name)

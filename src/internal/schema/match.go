@@ -55,7 +55,7 @@ func (r *Registry) ParseMatch(s string) (Match, error) {
 	}
 	m.number = m.key.Number(m.number)
 	if m.key != nil {
-		m.spellings = m.key.spellings.Of(value)
+		m.spellings = m.key.spellings.Lookup(value)
 	}
 	return m, nil
 }

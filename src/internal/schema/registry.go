@@ -193,7 +193,7 @@ func (k *Key) Canonical(text string) (name string, ok bool) {
 	if k == nil {
 		return "", false
 	}
-	if all := k.spellings.Of(text); len(all) > 0 {
+	if all := k.spellings.Lookup(text); len(all) > 0 {
 		return all[0], true
 	}
 	return "", false

@@ -24,10 +24,10 @@ func (b *Builder) Save(w io.Writer) error {
 	}
 	encoder := cbor.NewEncoder(w)
 	err := encoder.Encode(&all)
-	var of saved.Tree // its memory is reused
+	var record saved.Tree // its memory is reused
 	for t := b.active.front; t != nil && err == nil; t = t.next {
-		of.Last, of.Spans = t.last, b.save(of.Spans[:0], t.root, -1)
-		err = encoder.Encode(&of)
+		record.Last, record.Spans = t.last, b.save(record.Spans[:0], t.root, -1)
+		err = encoder.Encode(&record)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot save incomplete operations: %w", err)
@@ -71,13 +71,13 @@ func (b *Builder) Load(r io.Reader) error {
 		return fmt.Errorf("cannot load incomplete operations: their form has version %d instead of %d", all.Version, saved.Version)
 	}
 	var trees []*tree
-	var of saved.Tree // its memory is reused
+	var record saved.Tree // its memory is reused
 	for range all.Trees {
-		clear(of.Spans)
-		if err := decoder.Decode(&of); err != nil {
+		clear(record.Spans)
+		if err := decoder.Decode(&record); err != nil {
 			return fmt.Errorf("cannot load incomplete operations: %w", err)
 		}
-		t, err := b.load(of.Spans, of.Last)
+		t, err := b.load(record.Spans, record.Last)
 		if err != nil {
 			return err
 		}
@@ -139,15 +139,15 @@ func (b *Builder) load(list []saved.Span, last int64) (*tree, error) {
 		s := b.memory.span()
 		spans[i] = s
 		s.Context, s.Start, s.End, s.Last, s.order = event.ContextID(from.Context), from.Start, from.End, from.Last, from.Order
-		s.Name, s.Origin, s.Executable = b.words.Of(from.Name), b.words.Of(from.Origin), b.words.Of(from.Executable)
-		s.Unit, s.Source, s.Joined = b.words.Of(from.Unit), b.words.Of(from.Source), b.words.Of(from.Joined)
+		s.Name, s.Origin, s.Executable = b.words.Intern(from.Name), b.words.Intern(from.Origin), b.words.Intern(from.Executable)
+		s.Unit, s.Source, s.Joined = b.words.Intern(from.Unit), b.words.Intern(from.Source), b.words.Intern(from.Joined)
 		s.Headless, s.Cut, s.self, s.named, s.tentative = from.Headless, from.Cut, from.Self, from.Named, from.Tentative
 		if s.named {
 			s.context = b.registry.Context(s.Name)
 		}
 		for j := range from.Data {
 			d := &from.Data[j]
-			s.set(b.words.Of(d.Key), &event.Value{
+			s.set(b.words.Intern(d.Key), &event.Value{
 				Kind: event.ValueKind(d.Kind), Word: d.Word, Bytes: d.Bytes, Truncated: d.Truncated, Unreadable: d.Unreadable,
 			})
 		}

@@ -74,8 +74,8 @@ type opening struct {
 	tree  *tree
 }
 
-// gone reports whether the tree was removed. Its memory may then be in use for another tree.
-func (p *opening) gone() bool { return p.tree.order != p.order }
+// removed reports whether the tree was removed. Its memory may then be in use for another tree.
+func (p *opening) removed() bool { return p.tree.order != p.order }
 
 // late is a heap (container/heap) of the trees that were not added in order.
 type late []opening
@@ -109,10 +109,10 @@ func (o *opened) push(t *tree) {
 
 // front returns the tree that was opened first, nil if there is none.
 func (o *opened) front() *tree {
-	for o.first < len(o.inOrder) && o.inOrder[o.first].gone() {
+	for o.first < len(o.inOrder) && o.inOrder[o.first].removed() {
 		o.first++
 	}
-	for len(o.late) > 0 && o.late[0].gone() {
+	for len(o.late) > 0 && o.late[0].removed() {
 		heap.Pop(&o.late)
 	}
 	switch {
@@ -140,14 +140,14 @@ func (o *opened) remove(t *tree) {
 func (o *opened) compact() {
 	kept := o.inOrder[:0]
 	for _, p := range o.inOrder[o.first:] {
-		if !p.gone() {
+		if !p.removed() {
 			kept = append(kept, p)
 		}
 	}
 	o.inOrder, o.first = kept, 0
 	later := o.late[:0]
 	for _, p := range o.late {
-		if !p.gone() {
+		if !p.removed() {
 			later = append(later, p)
 		}
 	}
@@ -160,7 +160,7 @@ func (o *opened) all() iter.Seq[*tree] {
 	return func(yield func(*tree) bool) {
 		for _, places := range [][]opening{o.inOrder[o.first:], o.late} {
 			for i := range places {
-				if !places[i].gone() && !yield(places[i].tree) {
+				if !places[i].removed() && !yield(places[i].tree) {
 					return
 				}
 			}

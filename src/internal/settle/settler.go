@@ -47,8 +47,8 @@ func (s *Settler) See(at int64, builder *schema.Builder) {
 	s.Entries = 0
 	// A tree with an event in these entries is not older than all of them.
 	before := int64(math.MinInt64)
-	if few := settleFew / settleBlock; len(s.Earliest) >= few {
-		before = min(slices.Min(s.Earliest[len(s.Earliest)-few:]), at-int64(settleTime))
+	if blocks := settleFew / settleBlock; len(s.Earliest) >= blocks {
+		before = min(slices.Min(s.Earliest[len(s.Earliest)-blocks:]), at-int64(settleTime))
 	}
 	if len(s.Earliest) >= settleMost/settleBlock {
 		before = max(before, slices.Min(s.Earliest))

@@ -17,13 +17,13 @@ type Variant interface {
 }
 
 // Dictionary returns a structure in its form on the bus, a{sv}.
-func Dictionary[V Variant](of any, variant func(any) V) map[string]V {
-	return dictionary(reflect.Indirect(reflect.ValueOf(of)), variant)
+func Dictionary[V Variant](structure any, variant func(any) V) map[string]V {
+	return dictionary(reflect.Indirect(reflect.ValueOf(structure)), variant)
 }
 
-func dictionary[V Variant](of reflect.Value, variant func(any) V) map[string]V {
+func dictionary[V Variant](structure reflect.Value, variant func(any) V) map[string]V {
 	d := map[string]V{}
-	walk(of, func(key, option string, field reflect.Value) {
+	walk(structure, func(key, option string, field reflect.Value) {
 		if key == "*" || omitted(option, field) || field.Kind() == reflect.Pointer && field.IsNil() {
 			return
 		}

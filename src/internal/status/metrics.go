@@ -57,11 +57,11 @@ func Metrics(a *Agent) []byte {
 	if a == nil {
 		up = 0
 	}
-	x.family(family{"up", "gauge", "Whether the agent answers.", 0, one(up)})
+	x.family(family{"up", "gauge", "Whether the agent answers.", 0, singleSample(up)})
 	if a == nil {
 		return x.Bytes()
 	}
-	x.family(family{"agent_info", "gauge", "The version of the agent and how it attaches.", 0, one(1, "version", a.Version, "profile", a.Profile)})
+	x.family(family{"agent_info", "gauge", "The version of the agent and how it attaches.", 0, singleSample(1, "version", a.Version, "profile", a.Profile)})
 	all := families(reflect.ValueOf(a).Elem())
 	slices.SortStableFunc(all, func(a, b family) int { return a.rank - b.rank })
 	for _, f := range all {
@@ -70,8 +70,8 @@ func Metrics(a *Agent) []byte {
 	return x.Bytes()
 }
 
-// one returns a function that writes one sample.
-func one(value float64, labels ...string) func(*exposition, string) {
+// singleSample returns a function that writes one sample.
+func singleSample(value float64, labels ...string) func(*exposition, string) {
 	return func(x *exposition, name string) { x.sample(name, value, labels...) }
 }
 
@@ -83,7 +83,7 @@ func families(v reflect.Value) (all []family) {
 			if h, ok := field.Interface().(Histogram); ok {
 				f.samples = h.samples
 			} else {
-				f.samples = one(number(field))
+				f.samples = singleSample(number(field))
 			}
 			all = append(all, f)
 		} else if field.Kind() == reflect.Slice && field.Type().Elem().Kind() == reflect.Struct {
@@ -118,12 +118,12 @@ func familiesOfRows(rows reflect.Value) (all []family) {
 		var labels [][]string
 		var values []float64
 		for row := range rows.Len() {
-			of := labelsOf(rows.Index(row))
+			own := labelsOf(rows.Index(row))
 			value := number(rows.Index(row).Field(i))
-			at := slices.IndexFunc(labels, func(other []string) bool { return slices.Equal(of, other) })
+			at := slices.IndexFunc(labels, func(other []string) bool { return slices.Equal(own, other) })
 			switch {
 			case at < 0:
-				labels, values = append(labels, of), append(values, value)
+				labels, values = append(labels, own), append(values, value)
 			case f.kind == "counter":
 				values[at] += value
 			default:

@@ -124,7 +124,7 @@ func TestBrokenFilesAreTypedErrors(t *testing.T) {
 			if !errors.As(err, &format) {
 				t.Fatalf("got error %v, want a FormatError", err)
 			}
-			if format.What != c.what || !strings.HasPrefix(err.Error(), c.what+": ") {
+			if format.Part != c.what || !strings.HasPrefix(err.Error(), c.what+": ") {
 				t.Errorf("the error is %q, want one about the %s", err, c.what)
 			}
 		})

@@ -35,12 +35,12 @@ func nopAt(e *elffile.File, image *capture.Image, s *Site) (NopKind, error) {
 		}
 		return NopNone, nil
 	}
-	switch after, one := bytes.CutPrefix(b, []byte(amd64Nop)); {
-	case one && bytes.HasPrefix(after, []byte(amd64FiveNop)):
+	switch after, hasNop := bytes.CutPrefix(b, []byte(amd64Nop)); {
+	case hasNop && bytes.HasPrefix(after, []byte(amd64FiveNop)):
 		return NopOnePlusFive, nil
-	case one && bytes.HasPrefix(after, []byte(amd64TenNop)):
+	case hasNop && bytes.HasPrefix(after, []byte(amd64TenNop)):
 		return NopOnePlusTen, nil
-	case one:
+	case hasNop:
 		return NopOne, nil
 	case bytes.HasPrefix(b, []byte(amd64FiveNop)):
 		return NopFive, nil

@@ -55,7 +55,7 @@ func (n *note) probe() (p probe, err error) {
 	rest := desc[addresses:]
 	for _, s := range []struct {
 		to   *string
-		what string
+		noun string
 		most int
 	}{
 		{&p.provider, "provider", MaxName},
@@ -65,13 +65,13 @@ func (n *note) probe() (p probe, err error) {
 		end := bytes.IndexByte(rest, 0)
 		switch {
 		case end < 0:
-			return p, fmt.Errorf("its %s has no end", s.what)
+			return p, fmt.Errorf("its %s has no end", s.noun)
 		case end > s.most:
-			return p, fmt.Errorf("its %s has %d bytes, more than %d", s.what, end, s.most)
+			return p, fmt.Errorf("its %s has %d bytes, more than %d", s.noun, end, s.most)
 		case s.to != &p.args && end == 0:
-			return p, fmt.Errorf("its %s is empty", s.what)
+			return p, fmt.Errorf("its %s is empty", s.noun)
 		case !isText(rest[:end]) || s.to != &p.args && bytes.ContainsAny(rest[:end], " \t"):
-			return p, fmt.Errorf("its %s is not text: %q", s.what, rest[:end])
+			return p, fmt.Errorf("its %s is not text: %q", s.noun, rest[:end])
 		}
 		*s.to, rest = string(rest[:end]), rest[end+1:]
 	}
@@ -107,7 +107,7 @@ func probeNotes(e *elffile.File) ([]note, error) {
 			continue
 		}
 		if s.Size > left {
-			return notes, &FormatError{What: s.Name, Why: fmt.Sprintf("more than %d bytes of probe notes", MaxNoteSection)}
+			return notes, &FormatError{Part: s.Name, Why: fmt.Sprintf("more than %d bytes of probe notes", MaxNoteSection)}
 		}
 		left -= s.Size
 		b, err := e.Read(s.Name, s.Off, s.Size)
@@ -116,7 +116,7 @@ func probeNotes(e *elffile.File) ([]note, error) {
 		}
 		for len(b) > 0 {
 			if index == MaxNotes {
-				return notes, &FormatError{What: s.Name, Why: fmt.Sprintf("more than %d notes", MaxNotes)}
+				return notes, &FormatError{Part: s.Name, Why: fmt.Sprintf("more than %d notes", MaxNotes)}
 			}
 			var n note
 			// <sys/sdt.h> pads to 4 whatever the section's alignment.

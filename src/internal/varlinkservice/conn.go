@@ -37,8 +37,8 @@ type Conn struct {
 	calls   chan []byte
 	size    atomic.Int64
 	refused *limitError
-	// gone is closed when the reader ends.
-	gone chan struct{}
+	// disconnected is closed when the reader ends.
+	disconnected chan struct{}
 	// idle is the time since which there is no call, in ns since began, or busy during a
 	// call.
 	began time.Time
@@ -64,7 +64,7 @@ func newConn(c net.Conn, p Peer, h quota.Holder, o Options) *Conn {
 	}
 	conn := &Conn{
 		conn: c, peer: p, holder: h, limits: o.Limits, limitError: o.LimitError,
-		calls: make(chan []byte, o.Limits.Waiting), gone: make(chan struct{}), began: time.Now(),
+		calls: make(chan []byte, o.Limits.Waiting), disconnected: make(chan struct{}), began: time.Now(),
 	}
 	conn.frames = frames{from: receiver{conn}, size: o.Limits.CallSize, depth: o.Limits.CallDepth}
 	return conn
@@ -83,9 +83,9 @@ func (c *Conn) Peer() Peer { return c.peer }
 // Holder returns the peer in its form for quotas.
 func (c *Conn) Holder() quota.Holder { return c.holder }
 
-// Gone returns a channel that is closed when the peer has closed the connection or its
+// Disconnected returns a channel that is closed when the peer has closed the connection or its
 // side of it, or has exceeded a limit.
-func (c *Conn) Gone() <-chan struct{} { return c.gone }
+func (c *Conn) Disconnected() <-chan struct{} { return c.disconnected }
 
 // serve answers calls one by one until the peer sends no more, exceeds a limit, or ctx is
 // done.
@@ -95,7 +95,7 @@ func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *rate.L
 		defer close(reading)
 		c.read()
 	}()
-	stop := context.AfterFunc(ctx, c.hurry)
+	stop := context.AfterFunc(ctx, c.shutdown)
 	defer func() {
 		stop()
 		c.conn.Close()
@@ -118,7 +118,7 @@ func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *rate.L
 
 // read reads calls until the peer sends no more or exceeds a limit.
 func (c *Conn) read() {
-	defer c.leave()
+	defer c.markDisconnected()
 	defer close(c.calls)
 	for {
 		call, err := c.frames.read()
@@ -192,18 +192,18 @@ func (c *Conn) readBy(t time.Time) bool {
 	return true
 }
 
-// leave closes gone unless the server is ending. In that case calls are cancelled by their
+// markDisconnected closes disconnected unless the server is ending. In that case calls are cancelled by their
 // context and may still reply.
-func (c *Conn) leave() {
+func (c *Conn) markDisconnected() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.end.IsZero() {
-		close(c.gone)
+		close(c.disconnected)
 	}
 }
 
-// hurry ends reading immediately, and writing soon.
-func (c *Conn) hurry() {
+// shutdown ends reading immediately, and writing soon.
+func (c *Conn) shutdown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()

@@ -16,9 +16,9 @@ type frames struct {
 	// size limits the bytes of a frame without its NUL, depth its nesting.
 	size, depth int
 
-	buffer []byte // received and not yet returned
-	seen   int    // number of bytes of buffer known to contain no NUL
-	next   int    // offset in buffer of the next frame
+	buffer  []byte // received and not yet returned
+	scanned int    // number of bytes of buffer known to contain no NUL
+	next    int    // offset in buffer of the next frame
 }
 
 // firstRead and maxRead limit the bytes read from a peer at a time.
@@ -47,13 +47,13 @@ func (f *frames) partial() bool { return len(f.buffer) > f.next }
 func (f *frames) read() ([]byte, error) {
 	for {
 		f.compact()
-		if i := bytes.IndexByte(f.buffer[f.seen:], 0); i >= 0 {
-			frame := f.buffer[:f.seen+i]
-			f.next, f.seen = len(frame)+1, 0
+		if i := bytes.IndexByte(f.buffer[f.scanned:], 0); i >= 0 {
+			frame := f.buffer[:f.scanned+i]
+			f.next, f.scanned = len(frame)+1, 0
 			return frame, f.check(frame)
 		}
-		f.seen = len(f.buffer)
-		if f.seen > f.size {
+		f.scanned = len(f.buffer)
+		if f.scanned > f.size {
 			return nil, &limitError{"bytes of a call", f.size}
 		}
 		if err := f.fill(); err != nil {

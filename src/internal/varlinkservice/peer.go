@@ -39,16 +39,16 @@ func PeerOf(c net.Conn) (Peer, error) {
 		return Peer{}, fmt.Errorf("cannot identify the peer: %w", err)
 	}
 	var p Peer
-	var asked error
+	var credErr error
 	err = raw.Control(func(fd uintptr) {
 		var cred *unix.Ucred
-		if cred, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); asked != nil {
+		if cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); credErr != nil {
 			return
 		}
 		p.UID, p.GID = cred.Uid, cred.Gid
-		p.Groups, asked = peerGroups(fd)
+		p.Groups, credErr = peerGroups(fd)
 	})
-	if err = errors.Join(err, asked); err != nil {
+	if err = errors.Join(err, credErr); err != nil {
 		return Peer{}, fmt.Errorf("cannot identify the peer: %w", err)
 	}
 	return p, nil

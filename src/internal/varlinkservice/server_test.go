@@ -75,7 +75,7 @@ func (e *example) VarlinkDispatch(ctx context.Context, c varlink.Call, method st
 		select {
 		case <-e.release:
 			return c.Reply(ctx, map[string]any{"why": "released"})
-		case <-CallerOf(&c).Gone():
+		case <-CallerOf(&c).Disconnected():
 			e.left <- struct{}{}
 			return errors.New("gone")
 		case <-ctx.Done():

@@ -49,8 +49,8 @@ func (t *Tracker) initial(f *Fragment, p *quic.Packet) {
 	case fromClient && c.clientAt != index(f.Received):
 		// A packet of the server, for a client that was not seen.
 	default:
-		var again bool
-		if frames, again = c.quic.Open(fromClient, p); again {
+		var restarted bool
+		if frames, restarted = c.quic.Open(fromClient, p); restarted {
 			c.tls.Reset()
 		}
 	}

@@ -26,10 +26,10 @@ type Options struct {
 	// Operations reads operations, Follower has the newest ones.
 	Operations *operations.Source
 	Follower   *operations.Follower
-	// Form encodes groups, OperationForm operations; Window is the size of a window in bytes.
-	Form          reading.Form
-	OperationForm operations.Form
-	Window        int
+	// Encoder encodes groups, OperationEncoder operations; Window is the size of a window in bytes.
+	Encoder          reading.Encoder
+	OperationEncoder operations.Encoder
+	Window           int
 	// AnswerTime is how long a client may take to answer before the subscription
 	// may skip forward.
 	AnswerTime time.Duration

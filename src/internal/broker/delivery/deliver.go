@@ -84,14 +84,14 @@ func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 			s.mu.Unlock()
 			return
 		case ctx.Err() == nil:
-			w.complain(err)
+			w.logDelay(err)
 			sleep(ctx, retryPause)
 		}
 	}
 }
 
-// complain logs a reason for a delay once.
-func (w *sender) complain(err error) {
+// logDelay logs a reason for a delay once.
+func (w *sender) logDelay(err error) {
 	if trouble := err.Error(); trouble != w.trouble {
 		w.trouble = trouble
 		message.SubscriptionFailed.Log(w.core.Log, "subscription", w.id, "name", w.name, "error", err)
@@ -251,7 +251,7 @@ func (w *sender) scan(ctx context.Context, s *reading.Scanner, a *ahead) (more b
 			return false, nil
 		}
 		from := len(a.groups)
-		a.groups = w.core.Form(a.groups, &e)
+		a.groups = w.core.Encoder(a.groups, &e)
 		a.pieces = append(a.pieces, tail.Piece{Sequence: e.Sequence, From: uint32(from), To: uint32(len(a.groups))})
 	}
 }

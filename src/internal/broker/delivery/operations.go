@@ -15,7 +15,7 @@ import (
 func (s *Subscription) leaveFeed(feed *tail.Feed) {
 	s.cache().Leave(s, feed)
 	if s.form == Operations {
-		s.core.Follower.Poke()
+		s.core.Follower.Wake()
 	}
 }
 
@@ -36,7 +36,7 @@ func (w *sender) readOperations(ctx context.Context) (more bool, err error) {
 		return true, nil
 	}
 	page, err := w.core.Operations.Read(ctx, operations.Options{
-		Filter: w.filter, Form: w.core.OperationForm, Most: MaxBatch, Size: turnBytes, After: w.at, Time: turnTime,
+		Filter: w.filter, Encoder: w.core.OperationEncoder, Most: MaxBatch, Size: turnBytes, After: w.at, Time: turnTime,
 	})
 	if errors.Is(err, logstore.ErrForeignCursor) {
 		return false, w.replace()

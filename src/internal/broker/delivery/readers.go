@@ -24,17 +24,17 @@ type readers struct {
 	source    *reading.Log
 	semaphore *semaphore.PerUser
 	// idle are the unused scanners, the most recently used one last.
-	idle chan []lent
+	idle chan []lentScanner
 }
 
-// lent is a scanner and its borrower.
-type lent struct {
+// lentScanner is a scanner and its borrower.
+type lentScanner struct {
 	owner   *Subscription
 	scanner *reading.Scanner
 }
 
 func newReaders(source *reading.Log) *readers {
-	r := &readers{source: source, semaphore: semaphore.New(maxReaders, userReaders), idle: make(chan []lent, 1)}
+	r := &readers{source: source, semaphore: semaphore.New(maxReaders, userReaders), idle: make(chan []lentScanner, 1)}
 	r.idle <- nil
 	return r
 }
@@ -61,7 +61,7 @@ func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) 
 
 // put returns a scanner.
 func (r *readers) put(s *Subscription, used *reading.Scanner) {
-	idle := append(<-r.idle, lent{s, used})
+	idle := append(<-r.idle, lentScanner{s, used})
 	var old *reading.Scanner
 	if len(idle) > maxReaders {
 		old, idle = idle[0].scanner, idle[1:]

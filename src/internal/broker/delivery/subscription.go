@@ -280,9 +280,9 @@ func (s *Subscription) start(sink Sink) {
 	s.acknowledged = s.position.Sequence
 	s.mu.Unlock()
 	if s.form == Operations {
-		s.core.Follower.Poke()
+		s.core.Follower.Wake()
 	} else {
-		s.core.Tail.Poke()
+		s.core.Tail.Wake()
 	}
 	go s.deliver(ctx, d)
 }

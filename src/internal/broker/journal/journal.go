@@ -123,10 +123,10 @@ type Journal struct {
 
 	// The following fields belong to the writing goroutine. file is nil if it must
 	// be rewritten first; size is the length of its intact part.
-	file  *os.File
-	size  int64
-	table map[uint64]*Definition
-	left  []Handover
+	file      *os.File
+	size      int64
+	table     map[uint64]*Definition
+	handovers []Handover
 }
 
 // batch is a set of records that are written at once.
@@ -137,7 +137,7 @@ type batch struct {
 	err     error
 }
 
-// Open reads the journal in dir. The restored content is in table and left;
+// Open reads the journal in dir. The restored content is in table and handovers;
 // untrusted is set if its positions may be too old. A broker that is stopping may
 // still hold the journal for a moment, for which Open waits.
 func Open(dir string, wait time.Duration, log *slog.Logger) (j *Journal, untrusted bool, err error) {
@@ -160,13 +160,13 @@ func Open(dir string, wait time.Duration, log *slog.Logger) (j *Journal, untrust
 			j.setAside(damage)
 		}
 	}
-	left := j.left
+	handovers := j.handovers
 	// A handover is used only once.
-	j.left = nil
+	j.handovers = nil
 	if err := j.rewrite(); err != nil {
 		return nil, false, errors.Join(err, j.Close())
 	}
-	j.left = left
+	j.handovers = handovers
 	return j, untrusted, nil
 }
 
@@ -180,11 +180,11 @@ func (j *Journal) Definitions() []Definition {
 	return all
 }
 
-// TakeLeft returns the subscriptions that the previous broker was sending, once.
-func (j *Journal) TakeLeft() []Handover {
-	left := j.left
-	j.left = nil
-	return left
+// TakeHandovers returns the subscriptions that the previous broker was sending, once.
+func (j *Journal) TakeHandovers() []Handover {
+	handovers := j.handovers
+	j.handovers = nil
+	return handovers
 }
 
 func (j *Journal) path() string { return filepath.Join(j.dir, journalFile) }
@@ -271,7 +271,7 @@ func (j *Journal) apply(kind byte, content []byte) error {
 		if err := cbor.Unmarshal(content, &h); err != nil {
 			return err
 		}
-		j.left = append(j.left, h)
+		j.handovers = append(j.handovers, h)
 	default:
 		return fmt.Errorf("kind %d is not known", kind)
 	}
@@ -347,16 +347,16 @@ func (j *Journal) commit(kind byte, content any, apply func()) error {
 	if j.pending == nil {
 		j.pending = &batch{done: make(chan struct{})}
 	}
-	mine := j.pending
-	mine.records = append(mine.records, r)
-	mine.apply = append(mine.apply, apply)
+	current := j.pending
+	current.records = append(current.records, r)
+	current.apply = append(current.apply, apply)
 	if !j.writing {
 		j.writing = true
 		go j.writeAll()
 	}
 	j.mu.Unlock()
-	<-mine.done
-	return mine.err
+	<-current.done
+	return current.err
 }
 
 // writeAll writes batches while there are any.
@@ -424,8 +424,8 @@ func (j *Journal) rewrite() error {
 		}
 		b = append(b, r...)
 	}
-	for i := range j.left {
-		r, err := record(recordHandover, &j.left[i])
+	for i := range j.handovers {
+		r, err := record(recordHandover, &j.handovers[i])
 		if err != nil {
 			return err
 		}
@@ -474,7 +474,7 @@ func syncDir(dir string) error {
 
 // Shutdown saves the places of all subscriptions and the handovers for the next
 // broker. Nothing is written afterwards.
-func (j *Journal) Shutdown(now []Definition, left []Handover) error {
+func (j *Journal) Shutdown(now []Definition, handovers []Handover) error {
 	j.mu.Lock()
 	j.stopping = true
 	writing := j.writing
@@ -491,7 +491,7 @@ func (j *Journal) Shutdown(now []Definition, left []Handover) error {
 			j.table[now[i].ID] = &now[i]
 		}
 	}
-	j.left = left
+	j.handovers = handovers
 	return j.rewrite()
 }
 

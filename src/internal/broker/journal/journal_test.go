@@ -80,13 +80,13 @@ func TestTheJournalKeepsItsRecords(t *testing.T) {
 	}
 	j.Close()
 	j, _ = openState(t, dir)
-	if len(j.left) != 1 || j.left[0].Client != ":1.5@x" || j.left[0].Definition.ID != 3 || !reflect.DeepEqual(j.contents(), want) {
-		t.Errorf("handed over: %+v; kept %+v", j.left, j.contents())
+	if len(j.handovers) != 1 || j.handovers[0].Client != ":1.5@x" || j.handovers[0].Definition.ID != 3 || !reflect.DeepEqual(j.contents(), want) {
+		t.Errorf("handed over: %+v; kept %+v", j.handovers, j.contents())
 	}
 	j.Close()
 	// It is handed over only once.
-	if j, _ = openState(t, dir); len(j.left) != 0 {
-		t.Errorf("handed over again: %+v", j.left)
+	if j, _ = openState(t, dir); len(j.handovers) != 0 {
+		t.Errorf("handed over again: %+v", j.handovers)
 	}
 }
 

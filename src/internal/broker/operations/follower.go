@@ -33,12 +33,12 @@ type Follower struct {
 
 	source    *Source
 	converter *converter
-	form      Form
+	encoder   Encoder
 	// newest returns the end of the log; ok is false before there is one.
 	newest func() (c logstore.Cursor, ok bool)
 	log    *slog.Logger
-	// pokes wakes the Follower: the log has grown, or feeds have changed.
-	pokes   wakeup.Signal
+	// wakes wakes the Follower: the log has grown, or feeds have changed.
+	wakes   wakeup.Signal
 	trouble string
 
 	walk  *walk
@@ -51,13 +51,13 @@ type Follower struct {
 	}
 }
 
-// NewFollower returns a Follower that encodes operations in a form. newest returns the end of the log.
-func NewFollower(s *Source, form Form, newest func() (logstore.Cursor, bool), log *slog.Logger) *Follower {
-	return &Follower{Cache: tail.NewCache(cacheBytes), source: s, converter: s.converter(), form: form, newest: newest, log: log, pokes: wakeup.New()}
+// NewFollower returns a Follower that uses an encoder. newest returns the end of the log.
+func NewFollower(s *Source, encoder Encoder, newest func() (logstore.Cursor, bool), log *slog.Logger) *Follower {
+	return &Follower{Cache: tail.NewCache(cacheBytes), source: s, converter: s.converter(), encoder: encoder, newest: newest, log: log, wakes: wakeup.New()}
 }
 
-// Poke wakes it: the log has grown, or subscriptions have changed.
-func (l *Follower) Poke() { l.pokes.Notify() }
+// Wake wakes it: the log has grown, or subscriptions have changed.
+func (l *Follower) Wake() { l.wakes.Notify() }
 
 // Run reads until ctx is done.
 func (l *Follower) Run(ctx context.Context) {
@@ -108,7 +108,7 @@ func (l *Follower) wait(ctx context.Context, most time.Duration) {
 	}
 	select {
 	case <-ctx.Done():
-	case <-l.pokes:
+	case <-l.wakes:
 	case <-timeout:
 	}
 }
@@ -185,7 +185,7 @@ func (l *Follower) take(after uint64) {
 				continue
 			}
 			if to < 0 {
-				l.block.bytes = l.form.Append(l.block.bytes, l.converter.convert(root, l.store))
+				l.block.bytes = l.encoder.Append(l.block.bytes, l.converter.convert(root, l.store))
 				to = len(l.block.bytes)
 			}
 			if l.block.pieces == nil {

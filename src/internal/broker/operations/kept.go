@@ -24,12 +24,12 @@ const (
 type key struct {
 	at          logstore.Cursor
 	filter      string
-	form        Form
+	encoder     Encoder
 	newestFirst bool
 }
 
 // key returns the key of a page that continues at Next.
-func (p *Page) key() key { return key{p.Next, p.Filter.Key, p.Form, p.NewestFirst} }
+func (p *Page) key() key { return key{p.Next, p.Filter.Key, p.Encoder, p.NewestFirst} }
 
 // paused is an interrupted walk or window, with which the next page can continue.
 type paused interface {

@@ -33,8 +33,8 @@ type Source struct {
 // Close ends the walks that are kept for further pages.
 func (s *Source) Close() { s.kept.close() }
 
-// Form is how a transport encodes operations. Equal forms have the same output.
-type Form interface {
+// Encoder is how a transport encodes operations. Equal encoders have the same output.
+type Encoder interface {
 	// Append appends an operation to dst. The output may be joined with other operations in
 	// any order.
 	Append(dst []byte, o *Operation) []byte
@@ -42,8 +42,8 @@ type Form interface {
 
 // Options select the content of a page.
 type Options struct {
-	Filter *filter.Filter
-	Form   Form
+	Filter  *filter.Filter
+	Encoder Encoder
 	// Most is the highest number of operations, Size the largest total size of their encodings
 	// in bytes. A page has at least one operation, and all that one entry completed.
 	Most, Size int
@@ -76,7 +76,7 @@ type Page struct {
 	began     time.Time
 }
 
-// encoded has operations in the encoding of a Form.
+// encoded has operations in the encoding of an Encoder.
 type encoded struct {
 	Bytes []byte
 	// Ends are the ends of the operations in Bytes.
@@ -150,7 +150,7 @@ func (p *Page) add(root *schema.Span) bool {
 	if p.full(n, before, root.Completed) {
 		return false
 	}
-	p.Bytes = p.Form.Append(p.Bytes, p.converter.convert(root, p.After.Store))
+	p.Bytes = p.Encoder.Append(p.Bytes, p.converter.convert(root, p.After.Store))
 	if p.full(n, len(p.Bytes), root.Completed) {
 		p.Bytes = p.Bytes[:before]
 		return false

@@ -57,7 +57,7 @@ func (s *Source) compile(t *testing.T, spec filter.Spec) *filter.Filter {
 	return f
 }
 
-// inLines is the Form that writes an operation as a line.
+// inLines is the Encoder that writes an operation as a line.
 type inLines struct{}
 
 func (inLines) Append(dst []byte, o *Operation) []byte { return append(dst, line(o)...) }
@@ -65,7 +65,7 @@ func (inLines) Append(dst []byte, o *Operation) []byte { return append(dst, line
 // read returns the lines of a page, and the page.
 func (s *Source) read(t *testing.T, o Options, most int) (lines []string, p *Page) {
 	t.Helper()
-	o.Form, o.Most = inLines{}, most
+	o.Encoder, o.Most = inLines{}, most
 	if o.Size == 0 {
 		o.Size = math.MaxInt
 	}

@@ -7,7 +7,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// AppendCBOR is the Form of groups in a stream.
+// AppendCBOR is the Encoder of groups in a stream.
 func AppendCBOR(dst []byte, e *event.Entry) []byte {
 	return event.AppendNumbered(dst, e.Raw, e.Sequence, e.Boot)
 }

@@ -10,10 +10,10 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// Form appends an entry, in the encoding of a transport, to dst. The entry is valid
+// Encoder appends an entry, in the encoding of a transport, to dst. The entry is valid
 // until it returns. The output is retained and may be joined with other entries in
 // any order; it must not depend on its offset.
-type Form func(dst []byte, e *event.Entry) []byte
+type Encoder func(dst []byte, e *event.Entry) []byte
 
 // The reasons for a Gap, besides the reasons for missing entries of a log.
 const (

@@ -64,7 +64,7 @@ func (r *Pages) Cursor() logstore.Cursor { return r.scanner.Cursor() }
 // the current content of dst, unless a single group is longer. Missing entries end
 // a page, so that a gap always comes first. The error is a *fault.StoreError or the
 // error of ctx.
-func (r *Pages) Next(ctx context.Context, dst []byte, most, size int, form Form) (Page, error) {
+func (r *Pages) Next(ctx context.Context, dst []byte, most, size int, encode Encoder) (Page, error) {
 	p := Page{Groups: dst}
 	var e event.Entry
 	began, checked := time.Now(), r.scanner.Read
@@ -95,7 +95,7 @@ func (r *Pages) Next(ctx context.Context, dst []byte, most, size int, form Form)
 			return p, nil
 		}
 		before := len(p.Groups)
-		p.Groups = form(p.Groups, &e)
+		p.Groups = encode(p.Groups, &e)
 		if len(p.Groups) > size && p.Count > 0 {
 			p.Groups = p.Groups[:before]
 			r.scanner.unread(&e)

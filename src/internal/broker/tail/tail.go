@@ -29,7 +29,7 @@ const openPause = time.Second
 type Tail struct {
 	dir    string
 	source *reading.Log
-	form   reading.Form
+	encode reading.Encoder
 	// Cache has the newest groups.
 	Cache *Cache
 	log   *slog.Logger
@@ -37,9 +37,9 @@ type Tail struct {
 	grown   func(newest logstore.Cursor, entries uint64)
 	notices *notices.Notices
 
-	// pokes wake it: one from follower after the agent has reported a chunk, one
+	// wakes wake it: one from follower after the agent has reported a chunk, one
 	// after a change of the feeds.
-	pokes wakeup.Signal
+	wakes wakeup.Signal
 	// reporting is set while the agent reports chunks, so that watching is unnecessary.
 	reporting atomic.Bool
 
@@ -55,9 +55,9 @@ type Tail struct {
 // New returns the tail of the log in dir. It reads what is appended from now on; it
 // retries to open a log that cannot be read yet. grown is called with the newest
 // position and the number of new entries.
-func New(dir string, source *reading.Log, form reading.Form, n *notices.Notices, grown func(logstore.Cursor, uint64), log *slog.Logger) *Tail {
+func New(dir string, source *reading.Log, encode reading.Encoder, n *notices.Notices, grown func(logstore.Cursor, uint64), log *slog.Logger) *Tail {
 	t := &Tail{
-		dir: dir, source: source, form: form, Cache: NewCache(ringBytes), notices: n, grown: grown, log: log, pokes: wakeup.New(),
+		dir: dir, source: source, encode: encode, Cache: NewCache(ringBytes), notices: n, grown: grown, log: log, wakes: wakeup.New(),
 	}
 	t.fail(t.open())
 	return t
@@ -69,18 +69,18 @@ func New(dir string, source *reading.Log, form reading.Form, n *notices.Notices,
 func (t *Tail) Reported(to logstore.Cursor) {
 	t.reporting.Store(true)
 	if newest, ok := t.Cache.Newest(); !ok || newest.Store != to.Store || newest.Sequence < to.Sequence {
-		t.Poke()
+		t.Wake()
 	}
 }
 
 // NotReporting records that the agent no longer reports chunks.
 func (t *Tail) NotReporting() {
 	t.reporting.Store(false)
-	t.Poke()
+	t.Wake()
 }
 
-// Poke wakes the tail: the log has grown, or feeds have changed.
-func (t *Tail) Poke() { t.pokes.Notify() }
+// Wake wakes the tail: the log has grown, or feeds have changed.
+func (t *Tail) Wake() { t.wakes.Notify() }
 
 // Err returns the reason why the log cannot be read, nil if it can.
 func (t *Tail) Err() error {
@@ -323,7 +323,7 @@ func (t *Tail) dispatch(chunk *logstore.Chunk) {
 		t.index.Visit(e.Group, e.Sequence, e.Boot, func(place int) {
 			if !formed {
 				formed = true
-				groups = t.form(groups, &e)
+				groups = t.encode(groups, &e)
 			}
 			if b.pieces == nil {
 				b.pieces = map[*Feed][]Piece{}
@@ -354,7 +354,7 @@ func (t *Tail) wait(ctx context.Context) error {
 	if t.reporting.Load() {
 		select {
 		case <-ctx.Done():
-		case <-t.pokes:
+		case <-t.wakes:
 		}
 		return nil
 	}
@@ -365,7 +365,7 @@ func (t *Tail) wait(ctx context.Context) error {
 	go func() {
 		defer close(watched)
 		select {
-		case <-t.pokes:
+		case <-t.wakes:
 			stop()
 		case <-watching.Done():
 		}

@@ -25,12 +25,12 @@ func TestOnlyUnreadChunksWakeTheTail(t *testing.T) {
 		"before a log is found": {false, at(1, 3), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tail := &Tail{Cache: NewCache(1), pokes: wakeup.New()}
+			tail := &Tail{Cache: NewCache(1), wakes: wakeup.New()}
 			if c.opened {
 				tail.Cache.Restart(at(1, 10))
 			}
 			tail.Reported(c.at)
-			if woken := len(tail.pokes) > 0; woken != c.wakes || !tail.reporting.Load() {
+			if woken := len(tail.wakes) > 0; woken != c.wakes || !tail.reporting.Load() {
 				t.Errorf("the tail is woken: %v, want %v", woken, c.wakes)
 			}
 		})

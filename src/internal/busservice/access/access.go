@@ -29,9 +29,9 @@ const (
 )
 
 const (
-	// askTime bounds questions to the bus and to polkit, passwordTime those where
+	// queryTimeout bounds questions to the bus and to polkit, passwordTime those where
 	// polkit may prompt the user.
-	askTime      = 20 * time.Second
+	queryTimeout = 20 * time.Second
 	passwordTime = 3 * time.Minute
 )
 
@@ -51,9 +51,9 @@ type Callers struct {
 
 // lookup is a pending or finished question about a caller.
 type lookup struct {
-	done chan struct{}
-	who  Caller
-	err  error
+	done   chan struct{}
+	caller Caller
+	err    error
 }
 
 // NewCallers returns callers that are looked up at the given object of the bus.
@@ -71,8 +71,8 @@ func (c *Callers) Forget(name string) {
 // maxKnown bounds the cache in case the bus does not report disconnections.
 const maxKnown = 4096
 
-// Of returns the owner of a unique name. Concurrent calls share one question to the bus.
-func (c *Callers) Of(ctx context.Context, name string) (Caller, error) {
+// Get returns the owner of a unique name. Concurrent calls share one question to the bus.
+func (c *Callers) Get(ctx context.Context, name string) (Caller, error) {
 	c.mu.Lock()
 	l := c.known[name]
 	if l == nil {
@@ -82,7 +82,7 @@ func (c *Callers) Of(ctx context.Context, name string) (Caller, error) {
 		l = &lookup{done: make(chan struct{})}
 		c.known[name] = l
 		go func() {
-			if l.who, l.err = c.ask(name); l.err != nil {
+			if l.caller, l.err = c.query(name); l.err != nil {
 				c.Forget(name)
 			}
 			close(l.done)
@@ -91,15 +91,15 @@ func (c *Callers) Of(ctx context.Context, name string) (Caller, error) {
 	c.mu.Unlock()
 	select {
 	case <-l.done:
-		return l.who, l.err
+		return l.caller, l.err
 	case <-ctx.Done():
 		return Caller{}, ctx.Err()
 	}
 }
 
-// ask asks the bus for the owner of a unique name.
-func (c *Callers) ask(name string) (who Caller, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+// query asks the bus for the owner of a unique name.
+func (c *Callers) query(name string) (caller Caller, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
 	defer cancel()
 	var credentials map[string]dbus.Variant
 	err = c.bus.CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionCredentials", 0, name).Store(&credentials)
@@ -107,14 +107,14 @@ func (c *Callers) ask(name string) (who Caller, err error) {
 		return Caller{}, fmt.Errorf("cannot identify the caller: %w", err)
 	}
 	var ok bool
-	if who.User, ok = credentials["UnixUserID"].Value().(uint32); !ok {
+	if caller.User, ok = credentials["UnixUserID"].Value().(uint32); !ok {
 		return Caller{}, errors.New("cannot identify the caller: the bus does not know the user")
 	}
-	if who.Groups, ok = credentials["UnixGroupIDs"].Value().([]uint32); !ok {
+	if caller.Groups, ok = credentials["UnixGroupIDs"].Value().([]uint32); !ok {
 		// The bus does not report groups: look up the user's.
-		who.Groups = groupsOf(who.User)
+		caller.Groups = groupsOf(caller.User)
 	}
-	return who, nil
+	return caller, nil
 }
 
 // UserName returns the name of a user, empty if it is unknown.
@@ -145,11 +145,11 @@ func groupsOf(uid uint32) []uint32 {
 	return groups
 }
 
-// maxAsked is the highest number of pending polkit questions per user. A question
+// maxQuestions is the highest number of pending polkit questions per user. A question
 // lasts as long as the user's password dialog is open, and a bus bounds the pending
 // calls of a connection (128, dbus-daemon(1)): without this limit one user could
 // block all questions.
-const maxAsked = 16
+const maxQuestions = 16
 
 // Access decides which callers may perform which actions.
 type Access struct {
@@ -158,15 +158,15 @@ type Access struct {
 	group *uint32
 	// self is the user of the broker and of the timer's service.
 	self uint32
-	// asked counts the pending questions about each user.
-	asked *quota.Quota
+	// questions counts the pending questions about each user.
+	questions *quota.Quota
 }
 
 // New returns the access rules of a service. polkit is asked over conn. group is
 // the id of the group that may read and subscribe, nil for none; self is the user
 // of the service.
 func New(conn *dbus.Conn, group *uint32, self uint32) *Access {
-	return &Access{conn: conn, group: group, self: self, asked: quota.New("questions to polkit", quota.Limits{User: maxAsked})}
+	return &Access{conn: conn, group: group, self: self, questions: quota.New("questions to polkit", quota.Limits{User: maxQuestions})}
 }
 
 // denied returns the error for a caller without permission, with the remedy.
@@ -181,23 +181,23 @@ func denied(action, why string) error {
 // allowed reports whether a caller may perform an action without polkit.
 // Membership in the group never allows truncation: readers of the log must not be
 // able to shorten it.
-func (a *Access) allowed(who Caller, action string) bool {
+func (a *Access) allowed(caller Caller, action string) bool {
 	switch {
-	case who.User == 0:
+	case caller.User == 0:
 		return true
 	case action == Truncate:
-		return who.User == a.self
+		return caller.User == a.self
 	}
-	return a.group != nil && slices.Contains(who.Groups, *a.group)
+	return a.group != nil && slices.Contains(caller.Groups, *a.group)
 }
 
 // Holder returns a caller in the form used by quotas.
-func (a *Access) Holder(who Caller) quota.Holder {
-	h := quota.Holder{User: who.User}
+func (a *Access) Holder(caller Caller) quota.Holder {
+	h := quota.Holder{User: caller.User}
 	switch {
-	case who.User == 0 || who.User == a.self:
+	case caller.User == 0 || caller.User == a.self:
 		h.Rank = quota.Trusted
-	case a.allowed(who, Read):
+	case a.allowed(caller, Read):
 		h.Rank = quota.Member
 	}
 	return h
@@ -205,15 +205,15 @@ func (a *Access) Holder(who Caller) quota.Holder {
 
 // Check returns nil if a caller may perform an action of polkit. interactive
 // allows polkit to prompt the user for a password.
-func (a *Access) Check(ctx context.Context, who Caller, sender, action string, interactive bool) error {
-	if a.allowed(who, action) {
+func (a *Access) Check(ctx context.Context, caller Caller, sender, action string, interactive bool) error {
+	if a.allowed(caller, action) {
 		return nil
 	}
-	h := a.Holder(who)
-	if a.asked.Take(h) != nil {
-		return &transport.Error{Name: transport.LimitsExceeded, Text: fmt.Sprintf("polkit is being asked %d times about the user: answer, or wait", maxAsked)}
+	h := a.Holder(caller)
+	if a.questions.Take(h) != nil {
+		return &transport.Error{Name: transport.LimitsExceeded, Text: fmt.Sprintf("polkit is being asked %d times about the user: answer, or wait", maxQuestions)}
 	}
-	defer a.asked.Release(h)
+	defer a.questions.Release(h)
 	type subject struct {
 		Kind    string
 		Details map[string]dbus.Variant
@@ -223,7 +223,7 @@ func (a *Access) Check(ctx context.Context, who Caller, sender, action string, i
 		Details               map[string]string
 	}
 	const allowInteraction = 1
-	flags, limit := uint32(0), askTime
+	flags, limit := uint32(0), queryTimeout
 	if interactive {
 		flags, limit = allowInteraction, passwordTime
 	}

@@ -31,8 +31,8 @@ type Calls struct {
 	admitted *quota.Quota
 	// empty is closed when no call is left; nil without waiters.
 	empty chan struct{}
-	// seen counts all calls since the start.
-	seen uint64
+	// total counts all calls since the start.
+	total uint64
 	// closed is set once no more calls are served.
 	closed bool
 }
@@ -52,7 +52,7 @@ func (c *Calls) Received(sender string) {
 	c.all++
 	c.senders[sender]++
 	c.open[sender]++
-	c.seen++
+	c.total++
 }
 
 // Replying records that a reply to a connection is about to be sent.
@@ -85,7 +85,7 @@ func (c *Calls) Admit(sender string) error {
 	return nil
 }
 
-// Enter returns nil if a call of a connection may be served; Leave ends it. The
+// Enter returns nil if a call of a connection may be served; Exit ends it. The
 // only pending call of a connection does not count towards its user's limit.
 func (c *Calls) Enter(sender string, h quota.Holder) error {
 	take := c.admitted.Take
@@ -98,8 +98,8 @@ func (c *Calls) Enter(sender string, h quota.Holder) error {
 	return nil
 }
 
-// Leave ends a call that Enter has admitted.
-func (c *Calls) Leave(h quota.Holder) { c.admitted.Release(h) }
+// Exit ends a call that Enter has admitted.
+func (c *Calls) Exit(h quota.Holder) { c.admitted.Release(h) }
 
 // ErrStopping is returned to callers during a shutdown; calling again starts the
 // next broker.
@@ -141,8 +141,8 @@ func (c *Calls) Drain(ctx context.Context) {
 }
 
 // Count returns the number of calls since the start and of calls in progress.
-func (c *Calls) Count() (seen uint64, now int) {
+func (c *Calls) Count() (total uint64, now int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.seen, c.all
+	return c.total, c.all
 }

@@ -170,15 +170,15 @@ func getRule(d Dictionary, r *retention.Rule, changes *retention.Changes) error 
 		*value = new(uint64)
 		return Get(d, r.Key, *value)
 	case *uint32:
-		of, _ := r.ShareOf()
-		if _, ok := d[of]; ok {
-			return fmt.Errorf("%s and %s exclude each other", of, r.Key)
+		limit, _ := r.ShareOf()
+		if _, ok := d[limit]; ok {
+			return fmt.Errorf("%s and %s exclude each other", limit, r.Key)
 		}
 		if err := Get(d, r.Key, value); err != nil {
 			return err
 		}
 		if *value == 0 {
-			changes.Unlimit(of)
+			changes.Unlimit(limit)
 		}
 		return nil
 	case *retention.Reading:

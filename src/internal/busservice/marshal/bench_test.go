@@ -104,7 +104,7 @@ func BenchmarkReadOperations(b *testing.B) {
 	bytes, before := 0, processorTime(b)
 	for b.Loop() {
 		n := 0
-		o := operations.Options{Filter: all, Form: InReplies, Most: operations.MaxOperations, Size: reading.MaxPage, After: oldest}
+		o := operations.Options{Filter: all, Encoder: InReplies, Most: operations.MaxOperations, Size: reading.MaxPage, After: oldest}
 		for {
 			page, err := s.Read(context.Background(), o)
 			if err != nil {

@@ -18,7 +18,7 @@ const GroupsSignature = "a(tstta{sv}a(sv))"
 // Alignment is relative to the beginning of the slice, whose offset in the message
 // is a multiple of 8.
 
-// AppendGroup is the reading.Form of groups in messages. It pads the group to a
+// AppendGroup is the reading.Encoder of groups in messages. It pads the group to a
 // multiple of 8, so that another can follow; len(dst) must be a multiple of 8.
 func AppendGroup(dst []byte, e *event.Entry) []byte {
 	g := e.Group

@@ -13,21 +13,21 @@ import (
 // OperationsSignature is the signature of an array of operations.
 const OperationsSignature = "aa{sv}"
 
-// OperationForm is how operations are encoded in messages. Its value is the largest size of an
+// OperationEncoder is how operations are encoded in messages. Its value is the largest size of an
 // operation in bytes: a larger one is encoded without the contexts inside it, or without its data. It
 // does not depend on what a message has room for, so that an operation is the same whenever it is
 // read.
-type OperationForm int
+type OperationEncoder int
 
-// The forms.
+// The encoders.
 const (
-	InReplies OperationForm = 4 << 20
-	InSignals OperationForm = 256 << 10
+	InReplies OperationEncoder = 4 << 20
+	InSignals OperationEncoder = 256 << 10
 )
 
-// Append implements operations.Form; len(dst) must be a multiple of 8, and the result is, so that
+// Append implements operations.Encoder; len(dst) must be a multiple of 8, and the result is, so that
 // another operation can follow.
-func (f OperationForm) Append(dst []byte, o *operations.Operation) []byte {
+func (f OperationEncoder) Append(dst []byte, o *operations.Operation) []byte {
 	before := len(dst)
 	dst = appendOperation(dst, o, nil)
 	for _, shorten := range []func(){

@@ -69,7 +69,7 @@ func TestATooLargeOperationIsShortened(t *testing.T) {
 	datum := func(bytes int) []schema.Datum {
 		return []schema.Datum{{Key: "k", Value: event.Value{Kind: event.Blob, Bytes: make([]byte, bytes)}}}
 	}
-	for _, f := range []OperationForm{InSignals, InReplies} {
+	for _, f := range []OperationEncoder{InSignals, InReplies} {
 		for name, sizes := range map[string][2]int{"small": {10, 10}, "large inside": {10, int(f)}, "large": {int(f), 10}} {
 			o := operations.Operation{Cursor: "cursor", Data: datum(sizes[0]), Children: []operations.Operation{{Data: datum(sizes[1])}}}
 			all := f.Append(nil, &o)

@@ -28,9 +28,9 @@ func (e everything) ReturnValue(int) any                           { return nil 
 
 // DecodeArguments implements dbus.ArgumentDecoder. It makes godbus send no reply.
 func (e everything) DecodeArguments(_ *dbus.Conn, sender string, m *dbus.Message, _ []any) ([]any, error) {
-	mine := *m
+	original := *m
 	m.Flags |= dbus.FlagNoReplyExpected
-	return []any{&mine, sender}, nil
+	return []any{&original, sender}, nil
 }
 
 // Call implements dbus.Method.

@@ -48,8 +48,8 @@ func (o Interfaces[C]) Find(message *dbus.Message) (m Method[C], err error) {
 			}
 		}
 	} else {
-		methods, there := o[iface]
-		if !there {
+		methods, exists := o[iface]
+		if !exists {
 			return m, &transport.Error{Name: transport.UnknownInterface, Text: "the object has no interface " + dictionary.Clip(iface)}
 		}
 		m, found = methods[name]

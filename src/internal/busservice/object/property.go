@@ -22,8 +22,8 @@ func Properties[C Call](iface string, all map[string]Property[C]) map[string]Met
 		}
 		return nil
 	}
-	find := func(of, name string) (Property[C], error) {
-		if err := check(of); err != nil {
+	find := func(requested, name string) (Property[C], error) {
+		if err := check(requested); err != nil {
 			return nil, err
 		}
 		if p := all[name]; p != nil {
@@ -32,11 +32,11 @@ func Properties[C Call](iface string, all map[string]Property[C]) map[string]Met
 		return nil, &transport.Error{Name: transport.UnknownProperty, Text: "there is no property " + dictionary.Clip(name)}
 	}
 	get := func(c C) ([]any, error) {
-		var of, name string
-		if err := c.Arguments(&of, &name); err != nil {
+		var requested, name string
+		if err := c.Arguments(&requested, &name); err != nil {
 			return nil, err
 		}
-		p, err := find(of, name)
+		p, err := find(requested, name)
 		if err != nil {
 			return nil, err
 		}
@@ -47,16 +47,16 @@ func Properties[C Call](iface string, all map[string]Property[C]) map[string]Met
 		return []any{dbus.MakeVariant(v)}, nil
 	}
 	getAll := func(c C) ([]any, error) {
-		var of string
-		if err := c.Arguments(&of); err != nil {
+		var requested string
+		if err := c.Arguments(&requested); err != nil {
 			return nil, err
 		}
 		values := map[string]dbus.Variant{}
-		switch of {
+		switch requested {
 		case Introspectable, PropertiesInterface, peer:
 			return []any{values}, nil // interfaces without properties
 		}
-		if err := check(of); err != nil {
+		if err := check(requested); err != nil {
 			return nil, err
 		}
 		for name, p := range all {
@@ -67,12 +67,12 @@ func Properties[C Call](iface string, all map[string]Property[C]) map[string]Met
 		return []any{values}, nil
 	}
 	set := func(c C) ([]any, error) {
-		var of, name string
+		var requested, name string
 		var v dbus.Variant
-		if err := c.Arguments(&of, &name, &v); err != nil {
+		if err := c.Arguments(&requested, &name, &v); err != nil {
 			return nil, err
 		}
-		if _, err := find(of, name); err != nil {
+		if _, err := find(requested, name); err != nil {
 			return nil, err
 		}
 		return nil, &transport.Error{Name: transport.PropertyReadOnly, Text: name + " can only be read"}

@@ -23,8 +23,8 @@ const (
 	pipeSize = 1 << 20
 	// writeSize is the size of a write in bytes.
 	writeSize = 256 << 10
-	// manyGroups exceeds the number of groups in one write.
-	manyGroups = writeSize
+	// maxGroups exceeds the number of groups in one write.
+	maxGroups = writeSize
 )
 
 // Pipe creates a pipe with a non-blocking write end.
@@ -48,13 +48,13 @@ type Stream struct {
 	reading *reading.Pages
 	pipe    *os.File
 	follow  bool
-	// rest is the unwritten part of an interrupted write.
-	rest []byte
+	// unwritten is the unwritten part of an interrupted write.
+	unwritten []byte
 }
 
-// lastWords is how long a client may take to read the end of its stream when the
+// endTimeout is how long a client may take to read the end of its stream when the
 // broker stops.
-const lastWords = time.Second
+const endTimeout = time.Second
 
 // stopping is the reason for streams that end with the broker.
 const stopping = "the broker is stopping"
@@ -82,15 +82,15 @@ func (s *Stream) Run(ctx context.Context) error {
 		stop()
 		return err
 	}
-	last := reading.AppendEnd(s.rest, *end, s.reading.Cursor())
+	last := reading.AppendEnd(s.unwritten, *end, s.reading.Cursor())
 	if s.write(last) != nil {
-		last = s.rest
+		last = s.unwritten
 	} else {
 		last = nil
 	}
 	if !stop() && len(last) > 0 {
 		<-interrupted
-		_ = s.pipe.SetWriteDeadline(time.Now().Add(lastWords))
+		_ = s.pipe.SetWriteDeadline(time.Now().Add(endTimeout))
 		_ = s.write(last)
 	}
 	return err
@@ -102,7 +102,7 @@ func (s *Stream) copy(ctx context.Context) (*event.End, error) {
 	var buffer []byte
 	stopped := &event.End{Outcome: event.Failed, Reason: stopping}
 	for {
-		page, err := s.reading.Next(ctx, buffer[:0], manyGroups, writeSize, reading.AppendCBOR)
+		page, err := s.reading.Next(ctx, buffer[:0], maxGroups, writeSize, reading.AppendCBOR)
 		buffer = page.Groups
 		var written error
 		if page.Gap != nil {
@@ -111,7 +111,7 @@ func (s *Stream) copy(ctx context.Context) (*event.End, error) {
 		if len(buffer) > 0 && written == nil {
 			written = s.write(buffer)
 		} else if written != nil {
-			s.rest = append(s.rest, buffer...)
+			s.unwritten = append(s.unwritten, buffer...)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -123,11 +123,11 @@ func (s *Stream) copy(ctx context.Context) (*event.End, error) {
 		case page.End && !s.follow:
 			return &event.End{Outcome: event.Complete}, nil
 		case page.End:
-			gone, err := s.wait(ctx)
+			closed, err := s.wait(ctx)
 			switch {
 			case ctx.Err() != nil:
 				return stopped, nil
-			case gone:
+			case closed:
 				return nil, nil
 			case err != nil:
 				return &event.End{Outcome: event.Failed, Reason: err.Error()}, err
@@ -138,22 +138,22 @@ func (s *Stream) copy(ctx context.Context) (*event.End, error) {
 
 func (s *Stream) write(b []byte) error {
 	n, err := s.pipe.Write(b)
-	s.rest = b[n:]
+	s.unwritten = b[n:]
 	return err
 }
 
 // wait waits until the log may have grown or the read end is closed.
-func (s *Stream) wait(ctx context.Context) (gone bool, err error) {
+func (s *Stream) wait(ctx context.Context) (closed bool, err error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		s.awaitGone()
+		s.awaitClosed()
 		cancel()
 	}()
 	err = s.reading.Wait(waiting)
-	// The deadline ends awaitGone.
+	// The deadline ends awaitClosed.
 	_ = s.pipe.SetWriteDeadline(time.Unix(1, 0))
 	<-over
 	_ = s.pipe.SetWriteDeadline(time.Time{})
@@ -161,7 +161,7 @@ func (s *Stream) wait(ctx context.Context) (gone bool, err error) {
 		_ = s.pipe.SetWriteDeadline(time.Unix(1, 0))
 		return false, nil
 	}
-	if s.isGone() {
+	if s.isClosed() {
 		return true, nil
 	}
 	if waiting.Err() != nil {
@@ -170,8 +170,8 @@ func (s *Stream) wait(ctx context.Context) (gone bool, err error) {
 	return false, err
 }
 
-// awaitGone returns when the read end is closed, or at the write deadline.
-func (s *Stream) awaitGone() {
+// awaitClosed returns when the read end is closed, or at the write deadline.
+func (s *Stream) awaitClosed() {
 	raw, err := s.pipe.SyscallConn()
 	if err != nil {
 		return
@@ -180,16 +180,16 @@ func (s *Stream) awaitGone() {
 	_ = raw.Write(func(fd uintptr) bool { return hungUp(fd) })
 }
 
-func (s *Stream) isGone() bool {
+func (s *Stream) isClosed() bool {
 	raw, err := s.pipe.SyscallConn()
 	if err != nil {
 		return true
 	}
-	gone := false
-	if err := raw.Control(func(fd uintptr) { gone = hungUp(fd) }); err != nil {
+	closed := false
+	if err := raw.Control(func(fd uintptr) { closed = hungUp(fd) }); err != nil {
 		return true
 	}
-	return gone
+	return closed
 }
 
 // hungUp reports whether the read end of a pipe is closed.

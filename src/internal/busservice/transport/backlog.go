@@ -54,11 +54,11 @@ type account struct {
 	user *userAccount
 	// reserved is the number of bytes reserved for messages, by kind.
 	reserved [kinds]int
-	// sent is the number of bytes sent since the account exists, seen the number
+	// sent is the number of bytes sent since the account exists, read the number
 	// of them known to have been read.
-	sent, seen [kinds]int
-	// gone is set once the client has disconnected.
-	gone bool
+	sent, read [kinds]int
+	// disconnected is set once the client has disconnected.
+	disconnected bool
 }
 
 // userAccount is the account of a user, guarded by Backlog.mu.
@@ -87,13 +87,13 @@ func NewBacklog(l Limits) *Backlog {
 func (b *Backlog) account(client string, user uint32) *account {
 	a := b.clients[client]
 	if a == nil {
-		of := b.users[user]
-		if of == nil {
-			of = &userAccount{id: user}
-			b.users[user] = of
+		owner := b.users[user]
+		if owner == nil {
+			owner = &userAccount{id: user}
+			b.users[user] = owner
 		}
-		of.clients++
-		a = &account{user: of}
+		owner.clients++
+		a = &account{user: owner}
 		b.clients[client] = a
 	}
 	return a
@@ -102,7 +102,7 @@ func (b *Backlog) account(client string, user uint32) *account {
 // room returns how many bytes a client can be sent, between least and want; 0 if
 // there is no room. The caller holds mu.
 func (b *Backlog) room(k Kind, a *account, least, want int) int {
-	mine := a.reserved[k] + a.unread(k)
+	used := a.reserved[k] + a.unread(k)
 	var room int
 	if k == Windows {
 		room = min(b.limits.UserWindows-a.user.bytes[k], b.limits.Windows-b.all[k])
@@ -112,8 +112,8 @@ func (b *Backlog) room(k Kind, a *account, least, want int) int {
 		}
 	} else {
 		room = min(userReplies-a.user.bytes[k], allReplies-b.all[k])
-		if mine > 0 {
-			room = min(room, clientReplies-mine)
+		if used > 0 {
+			room = min(room, clientReplies-used)
 		} else {
 			room = max(room, AnyReply)
 		}
@@ -173,7 +173,7 @@ func (b *Backlog) owing(user *userAccount) (clients []string) {
 }
 
 // unread returns the number of bytes sent but not read.
-func (a *account) unread(k Kind) int { return a.sent[k] - a.seen[k] }
+func (a *account) unread(k Kind) int { return a.sent[k] - a.read[k] }
 
 // add updates the totals. The caller holds mu.
 func (b *Backlog) add(k Kind, a *account, n int) {
@@ -212,7 +212,7 @@ func (b *Backlog) Sent(k Kind, client string, user uint32, reserved, size int) {
 	b.mu.Lock()
 	a := b.account(client, user)
 	a.reserved[k] -= reserved
-	if a.gone {
+	if a.disconnected {
 		size = 0
 	}
 	a.sent[k] += size
@@ -232,7 +232,7 @@ func (b *Backlog) Cancel(k Kind, client string, user uint32, reserved int) {
 
 // tidy deletes the account of a client without bytes. The caller holds mu.
 func (b *Backlog) tidy(client string, a *account) {
-	if a.sent != a.seen || a.reserved != [kinds]int{} || b.clients[client] != a {
+	if a.sent != a.read || a.reserved != [kinds]int{} || b.clients[client] != a {
 		return
 	}
 	delete(b.clients, client)
@@ -258,33 +258,33 @@ func (b *Backlog) read(client string, sent [kinds]int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if a := b.clients[client]; a != nil {
-		b.see(client, a, sent)
+		b.readLocked(client, a, sent)
 	}
 }
 
-// see is read for callers that hold mu.
-func (b *Backlog) see(client string, a *account, sent [kinds]int) {
+// readLocked is read for callers that hold mu.
+func (b *Backlog) readLocked(client string, a *account, sent [kinds]int) {
 	for k, n := range sent {
-		if n = min(n, a.sent[k]) - a.seen[k]; n > 0 {
-			a.seen[k] += n
+		if n = min(n, a.sent[k]) - a.read[k]; n > 0 {
+			a.read[k] += n
 			b.add(Kind(k), a, -n)
 		}
 	}
 	b.tidy(client, a)
 }
 
-// Gone records that a client has disconnected: the bus has dropped its messages.
-func (b *Backlog) Gone(client string) {
+// Disconnected records that a client has disconnected: the bus has dropped its messages.
+func (b *Backlog) Disconnected(client string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if a := b.clients[client]; a != nil {
-		a.gone = true
-		b.see(client, a, a.sent)
+		a.disconnected = true
+		b.readLocked(client, a, a.sent)
 	}
 }
 
-// owes reports whether a client has unread replies.
-func (b *Backlog) owes(client string) bool {
+// hasUnread reports whether a client has unread replies.
+func (b *Backlog) hasUnread(client string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a := b.clients[client]

@@ -89,7 +89,7 @@ func TestAClientWithNothingToReadIsAlwaysAnswered(t *testing.T) {
 	}
 	// Reading or disconnecting makes room.
 	u.read(":0.0", u.sentTo(":0.0"))
-	u.Gone(":0.1")
+	u.Disconnected(":0.1")
 	if got, err := u.Reserve(ended(), Replies, ":0.0", 0, AnyReply, 4<<20); err != nil || got < AnyReply {
 		t.Errorf("after reading: %d, %v", got, err)
 	}
@@ -105,11 +105,11 @@ func TestIdleAndDisconnectedClientsTakeNoMemory(t *testing.T) {
 		}
 		switch n % 4 {
 		case 0: // it disconnects before the reply is sent
-			u.Gone(client)
+			u.Disconnected(client)
 			u.Sent(Replies, client, 7, got, 100)
 		case 1:
 			u.Sent(Replies, client, 7, got, 100)
-			u.Gone(client)
+			u.Disconnected(client)
 		case 2:
 			u.Sent(Replies, client, 7, got, 100)
 			u.read(client, u.sentTo(client))

@@ -54,41 +54,41 @@ func newPingers(ctx context.Context, address string, log *slog.Logger) *pingers 
 	return &pingers{address: address, log: log, ended: ctx, users: map[uint32][]*pinger{}}
 }
 
-// nothing serves no objects and listens to no signals.
-type nothing struct{}
+// nullHandler serves no objects and listens to no signals.
+type nullHandler struct{}
 
-func (nothing) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return nil, false }
-func (nothing) DeliverSignal(string, string, *dbus.Signal)             {}
+func (nullHandler) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return nil, false }
+func (nullHandler) DeliverSignal(string, string, *dbus.Signal)             {}
 
 // get returns a connection for a ping, nil if all have too many pending calls.
 func (p *pingers) get(user uint32) (*pinger, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.users[user] = slices.DeleteFunc(p.users[user], func(one *pinger) bool { return !one.conn.Connected() })
-	for _, one := range p.users[user] {
-		if one.open < openPings {
-			one.open++
-			return one, nil
+	p.users[user] = slices.DeleteFunc(p.users[user], func(connection *pinger) bool { return !connection.conn.Connected() })
+	for _, connection := range p.users[user] {
+		if connection.open < openPings {
+			connection.open++
+			return connection, nil
 		}
 	}
 	if len(p.users[user]) >= userPingers {
 		return nil, nil
 	}
-	_, conn, err := Connect(p.address, Options{MaxMessage: maxAnswer}, dbus.WithHandler(nothing{}), dbus.WithSignalHandler(nothing{}))
+	_, conn, err := Connect(p.address, Options{MaxMessage: maxAnswer}, dbus.WithHandler(nullHandler{}), dbus.WithSignalHandler(nullHandler{}))
 	if err != nil {
 		return nil, err
 	}
-	one := &pinger{conn: conn, open: 1}
-	p.users[user] = append(p.users[user], one)
-	return one, nil
+	connection := &pinger{conn: conn, open: 1}
+	p.users[user] = append(p.users[user], connection)
+	return connection, nil
 }
 
 // put returns a connection after a ping.
-func (p *pingers) put(one *pinger) {
+func (p *pingers) put(connection *pinger) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	one.open--
-	one.used = time.Now()
+	connection.open--
+	connection.used = time.Now()
 }
 
 // sweep closes unused connections.
@@ -97,12 +97,12 @@ func (p *pingers) sweep() {
 	defer p.mu.Unlock()
 	for user, all := range p.users {
 		kept := all[:0]
-		for _, one := range all {
-			if one.conn.Connected() && (one.open > 0 || time.Since(one.used) < idlePinger) {
-				kept = append(kept, one)
+		for _, connection := range all {
+			if connection.conn.Connected() && (connection.open > 0 || time.Since(connection.used) < idlePinger) {
+				kept = append(kept, connection)
 				continue
 			}
-			one.conn.Close()
+			connection.conn.Close()
 		}
 		if p.users[user] = kept; len(kept) == 0 {
 			delete(p.users, user)
@@ -115,8 +115,8 @@ func (p *pingers) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, all := range p.users {
-		for _, one := range all {
-			one.conn.Close()
+		for _, connection := range all {
+			connection.conn.Close()
 		}
 	}
 }
@@ -126,10 +126,10 @@ func (p *pingers) close() {
 func (p *pingers) ping(client string, user uint32) error {
 	failed := false
 	for p.ended.Err() == nil {
-		one, err := p.get(user)
-		if err == nil && one != nil {
-			err = one.ping(client)
-			p.put(one)
+		connection, err := p.get(user)
+		if err == nil && connection != nil {
+			err = connection.ping(client)
+			p.put(connection)
 			if err == nil {
 				return nil
 			}

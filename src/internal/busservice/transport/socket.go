@@ -48,9 +48,9 @@ type Socket struct {
 	// serial counts the messages that are not from godbus.
 	serial atomic.Uint32
 
-	// begun is set after the handshake, before messages are read.
-	begun bool
-	in    *bufio.Reader
+	// authenticated is set after the handshake, before messages are read.
+	authenticated bool
+	in            *bufio.Reader
 	// message is the part of a message that godbus has not read yet.
 	message []byte
 	buffer  []byte
@@ -62,8 +62,8 @@ type Socket struct {
 // Addresses", with the transport unix.
 func dial(address string) (*net.UnixConn, error) {
 	var errs []error
-	for one := range strings.SplitSeq(address, ";") {
-		keys, ok := strings.CutPrefix(one, "unix:")
+	for candidate := range strings.SplitSeq(address, ";") {
+		keys, ok := strings.CutPrefix(candidate, "unix:")
 		if !ok {
 			continue
 		}
@@ -135,11 +135,11 @@ func (s *Socket) Write(b []byte) (int, error) {
 	if err := s.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return 0, err
 	}
-	if !s.begun && string(b) == begin {
+	if !s.authenticated && string(b) == begin {
 		if err := s.negotiate(); err != nil {
 			return 0, err
 		}
-		s.begun = true
+		s.authenticated = true
 	}
 	return s.UnixConn.Write(b)
 }
@@ -162,7 +162,7 @@ func (s *Socket) negotiate() error {
 
 // Read reads a line of the handshake, or of the next message.
 func (s *Socket) Read(b []byte) (int, error) {
-	if !s.begun {
+	if !s.authenticated {
 		return s.in.Read(b)
 	}
 	for len(s.message) == 0 {

@@ -80,11 +80,11 @@ func (w *Watcher) Sweep() {
 // D-Bus libraries answer pings while they wait for signals. A disconnected client
 // counts as having answered.
 func (w *Watcher) Ping(ctx context.Context, client string, user uint32) error {
-	return w.ask(client, user).Wait(ctx)
+	return w.start(client, user).Wait(ctx)
 }
 
-// ask starts to determine how far a client has read.
-func (w *Watcher) ask(client string, user uint32) *rounds.Round {
+// start starts to determine how far a client has read.
+func (w *Watcher) start(client string, user uint32) *rounds.Round {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := pingKey{client, user}
@@ -122,9 +122,9 @@ func (w *Watcher) ping(client string, user uint32) error {
 const (
 	// emptyQueue is the number of bytes that the bus may hold for a client that reads.
 	emptyQueue = 16 << 10
-	// firstLook and lastLook bound the time between two polls of a queue.
-	firstLook = 5 * time.Millisecond
-	lastLook  = time.Second
+	// firstPause and maxPause bound the time between two polls of a queue.
+	firstPause = 5 * time.Millisecond
+	maxPause   = time.Second
 )
 
 // watch starts to determine whether a client has read its replies. Clients that
@@ -132,7 +132,7 @@ const (
 // reading from a connection when it holds too many of its messages, can be asked
 // how much it holds for a client. dbus-broker does neither, and limits each user
 // instead: there a client has read its replies when it answers a ping or, as
-// recorded by Heard, calls again.
+// recorded by NoteCall, calls again.
 func (w *Watcher) watch(client string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -142,11 +142,11 @@ func (w *Watcher) watch(client string) {
 	calls := wakeup.New()
 	w.watched[client] = calls
 	if w.counts {
-		go w.look(client, calls)
+		go w.poll(client, calls)
 		return
 	}
 	go func() {
-		_ = w.ask(client, UnknownUser).Wait(w.ended)
+		_ = w.start(client, UnknownUser).Wait(w.ended)
 		w.unwatch(client)
 	}()
 }
@@ -157,13 +157,13 @@ func (w *Watcher) unwatch(client string) {
 	delete(w.watched, client)
 	w.mu.Unlock()
 	// Requests to watch it in the meantime relied on this one.
-	if w.ended.Err() == nil && w.backlog.owes(client) {
+	if w.ended.Err() == nil && w.backlog.hasUnread(client) {
 		w.watch(client)
 	}
 }
 
-// Heard records that a client has called while it had no other pending call.
-func (w *Watcher) Heard(client string) {
+// NoteCall records that a client has called while it had no other pending call.
+func (w *Watcher) NoteCall(client string) {
 	if !w.counts {
 		w.readReplies(client, w.backlog.sentTo(client))
 		return
@@ -180,9 +180,9 @@ func (w *Watcher) readReplies(client string, sent [kinds]int) {
 	w.backlog.read(client, [kinds]int{Replies: sent[Replies]})
 }
 
-// look polls the queue of a client until it is empty, at once when it calls.
-func (w *Watcher) look(client string, calls <-chan struct{}) {
-	pause := firstLook
+// poll polls the queue of a client until it is empty, at once when it calls.
+func (w *Watcher) poll(client string, calls <-chan struct{}) {
+	pause := firstPause
 	for w.ended.Err() == nil {
 		sent := w.backlog.sentTo(client)
 		if n, _ := w.queued(client); n <= emptyQueue {
@@ -195,7 +195,7 @@ func (w *Watcher) look(client string, calls <-chan struct{}) {
 		case <-calls:
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, lastLook)
+		pause = min(2*pause, maxPause)
 	}
 }
 

@@ -46,8 +46,8 @@ func (f *agentFlags) addSocket(command *cobra.Command) {
 	command.Flags().StringVar(&f.socket, "socket", agentclient.Socket, "ask the agent at `PATH`")
 }
 
-// ask calls a method of the agent. what names the action for errors, as in "cannot flush".
-func (f *agentFlags) ask(ctx context.Context, what string, method func(context.Context, agentclient.Client) error) error {
+// call calls a method of the agent. action names the action for errors, as in "cannot flush".
+func (f *agentFlags) call(ctx context.Context, action string, method func(context.Context, agentclient.Client) error) error {
 	answering, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	err := method(answering, agentclient.Client{Path: f.socket})
@@ -57,7 +57,7 @@ func (f *agentFlags) ask(ctx context.Context, what string, method func(context.C
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	return fmt.Errorf("cannot %s: %w", what, f.explain(err))
+	return fmt.Errorf("cannot %s: %w", action, f.explain(err))
 }
 
 // explain converts an error of the agent's client to one that names the remedy.

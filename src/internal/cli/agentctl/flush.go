@@ -42,13 +42,13 @@ It prints the cursor after the last entry, for --after-cursor.
 }
 
 // do calls a method that replies with one string and prints that, or the reply as JSON.
-func (f *agentFlags) do(ctx context.Context, e *console.Environment, what string, reply any, text *string,
+func (f *agentFlags) do(ctx context.Context, e *console.Environment, action string, reply any, text *string,
 	method func(context.Context, agentclient.Client) error,
 ) error {
 	if err := f.output.Check(); err != nil {
 		return err
 	}
-	if err := f.ask(ctx, what, method); err != nil {
+	if err := f.call(ctx, action, method); err != nil {
 		return err
 	}
 	return f.output.Write(e.Stdout, console.Report{

@@ -29,14 +29,14 @@ command fails. It never starts the agent.
 		Example: `  crauctl metrics --output /var/lib/prometheus/node-exporter/crypto-auditing.prom`,
 		Args:    console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			var of *status.Agent
+			var agent *status.Agent
 			var err error
 			if command.Flags().Changed("socket") {
-				of, err = f.status(command.Context())
+				agent, err = f.status(command.Context())
 			} else {
-				of, _, err = f.runningStatus(command.Context(), e)
+				agent, _, err = f.runningStatus(command.Context(), e)
 			}
-			text := status.Metrics(of)
+			text := status.Metrics(agent)
 			if file != "" {
 				if writeErr := replaceFile(file, text); err == nil {
 					err = writeErr

@@ -110,7 +110,7 @@ func (p *statusPrinter) whole(w io.Writer, s *wholeStatus) error {
 // status gets the agent's status.
 func (f *agentFlags) status(ctx context.Context) (*status.Agent, error) {
 	var s status.Agent
-	err := f.ask(ctx, "get the status", func(ctx context.Context, c agentclient.Client) (err error) {
+	err := f.call(ctx, "get the status", func(ctx context.Context, c agentclient.Client) (err error) {
 		s, err = c.Status(ctx)
 		return err
 	})

@@ -43,16 +43,16 @@ type statusForms struct {
 	Inventory   *inventoryStatus `json:"inventory,omitempty"`
 }
 
-// askBroker gets the broker's status.
-func askBroker(ctx context.Context, e *console.Environment) (*client.Status, error) {
-	asking, cancel := context.WithTimeout(ctx, answerTime)
+// queryBroker gets the broker's status.
+func queryBroker(ctx context.Context, e *console.Environment) (*client.Status, error) {
+	answering, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	c, err := bus.Connect(asking, e)
+	c, err := bus.Connect(answering, e)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	s, err := c.Status(asking)
+	s, err := c.Status(answering)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil, fmt.Errorf("the broker has not answered within %v: see systemctl status crypto-auditing-broker", answerTime)
 	}
@@ -143,8 +143,8 @@ func (f *agentFlags) whole(ctx context.Context, e *console.Environment) *wholeSt
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if s.broker, s.brokerError = askBroker(ctx, e); s.broker != nil {
-			s.inventory = askInventory(ctx, e)
+		if s.broker, s.brokerError = queryBroker(ctx, e); s.broker != nil {
+			s.inventory = queryInventory(ctx, e)
 		}
 	}()
 	s.agent, s.unit, s.agentError = f.runningStatus(ctx, e)

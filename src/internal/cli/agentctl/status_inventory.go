@@ -25,24 +25,24 @@ type inventoryStatus struct {
 	Error    string        `json:"error,omitempty"`
 }
 
-// askInventory gets the state of the inventory, nil if it is not installed.
-func askInventory(ctx context.Context, e *console.Environment) *inventoryStatus {
-	asking, cancel := context.WithTimeout(ctx, answerTime)
+// queryInventory gets the state of the inventory, nil if it is not installed.
+func queryInventory(ctx context.Context, e *console.Environment) *inventoryStatus {
+	answering, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	c, err := bus.Connect(asking, e)
+	c, err := bus.Connect(answering, e)
 	if err != nil {
 		return nil // askBroker reports the same error
 	}
 	defer c.Close()
 	i := inventory.Of(c)
-	installed, running, err := i.State(asking)
+	installed, running, err := i.State(answering)
 	switch {
 	case err != nil || !installed:
 		return nil
 	case !running:
 		return &inventoryStatus{}
 	}
-	s, err := i.Status(asking)
+	s, err := i.Status(answering)
 	if err != nil {
 		return &inventoryStatus{Running: true, Error: err.Error()}
 	}

@@ -237,12 +237,12 @@ func (p *statusPrinter) programs(s *status.Agent) {
 
 // buildID shortens a build-id to a prefix that distinguishes libraries.
 func buildID(id string) string {
-	const enough = 12
+	const maxDigits = 12
 	switch id = printable(id); {
 	case id == "":
 		return "-"
-	case len(id) > enough:
-		return id[:enough]
+	case len(id) > maxDigits:
+		return id[:maxDigits]
 	}
 	return id
 }
@@ -258,15 +258,15 @@ func recording(s *status.Agent) (n uint64) {
 }
 
 func state(s *status.Agent) string {
-	var what []string
+	var recorded []string
 	if n := recording(s); n > 0 {
-		what = append(what, render.Counted(n, "library"))
+		recorded = append(recorded, render.Counted(n, "library"))
 	}
 	if atSockets(s) != nil {
-		what = append(what, "handshakes at sockets")
+		recorded = append(recorded, "handshakes at sockets")
 	}
-	if len(what) > 0 {
-		return "recording " + strings.Join(what, " and ")
+	if len(recorded) > 0 {
+		return "recording " + strings.Join(recorded, " and ")
 	}
 	return "waiting for libraries with probes"
 }

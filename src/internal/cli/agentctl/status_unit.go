@@ -16,9 +16,9 @@ import (
 // startPause is the polling interval for a service that is starting.
 const startPause = 50 * time.Millisecond
 
-// askUnit gets the agent's state from the service manager. While the service is
+// queryUnit gets the agent's state from the service manager. While the service is
 // starting, it waits for the result.
-func askUnit(ctx context.Context, e *console.Environment) agentunit.Status {
+func queryUnit(ctx context.Context, e *console.Environment) agentunit.Status {
 	waiting, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	for {
@@ -40,21 +40,21 @@ var errAgentStopped = errors.New("the agent is stopped: start it by systemctl st
 // runningStatus gets the agent's status if the agent is running. A connection to the
 // socket would start a stopped one.
 func (f *agentFlags) runningStatus(ctx context.Context, e *console.Environment) (*status.Agent, agentunit.Status, error) {
-	unit := askUnit(ctx, e)
+	unit := queryUnit(ctx, e)
 	if unit.State.MayConnect() {
-		of, err := f.status(ctx)
+		agent, err := f.status(ctx)
 		if unit.State == agentunit.Unmanaged {
 			unit = agentunit.Status{}
 			if err == nil {
-				unit.State, unit.Since = agentunit.Running, of.Started
+				unit.State, unit.Since = agentunit.Running, agent.Started
 			}
-			return of, unit, err
+			return agent, unit, err
 		}
 		if err == nil || ctx.Err() != nil {
-			return of, unit, err
+			return agent, unit, err
 		}
 		// If the agent has ended meanwhile, its state explains the error better.
-		if unit = askUnit(ctx, e); unit.State.MayConnect() {
+		if unit = queryUnit(ctx, e); unit.State.MayConnect() {
 			return nil, unit, err
 		}
 	}

@@ -37,9 +37,9 @@ const (
 	longest = time.Minute
 )
 
-// crowd is the number of nearby groups with the sign beyond which all groups around
+// maxNearby is the number of nearby groups with the sign beyond which all groups around
 // them are read, not only those of their operations.
-const crowd = 64
+const maxNearby = 64
 
 // Sink receives the groups that a Reader reads. Groups and bytes are valid until the
 // method returns.
@@ -49,7 +49,7 @@ type Sink interface {
 	// later must be shown in order with those that follow. Begin returns the entries
 	// of operations that were not shown, to be passed again. If all is set, all groups
 	// from start are passed, including those of operations that began later.
-	Begin(start uint64, all bool) (again []uint64)
+	Begin(start uint64, all bool) (repeat []uint64)
 	// Group receives a group of a selected operation, or any group if all was set, in
 	// the order of the log.
 	Group(sequence uint64, g *event.Group, raw []byte, boot int64)
@@ -185,11 +185,11 @@ func (r *Reader) next(ctx context.Context, n int, s source.Store, g *event.Group
 // region reads around nearby groups with the sign, and returns the groups with the sign
 // that it met and that belong to other operations.
 func (r *Reader) region(ctx context.Context, hits []hit) (later []hit, err error) {
-	start, theirs, err := r.lead(ctx, hits)
+	start, members, err := r.findBeginnings(ctx, hits)
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{Reader: r, theirs: theirs, ids: map[event.ContextID]bool{}, last: hits[len(hits)-1], all: len(hits) > crowd}
+	f := &follower{Reader: r, members: members, ids: map[event.ContextID]bool{}, last: hits[len(hits)-1], all: len(hits) > maxNearby}
 	f.touch(f.last.sequence, f.last.at)
 	for _, sequence := range r.sink.Begin(start, f.all) {
 		delete(r.taken, sequence)
@@ -227,12 +227,12 @@ func (r *Reader) region(ctx context.Context, hits []hit) (later []hit, err error
 type follower struct {
 	*Reader
 
-	// theirs are entries that are known to belong to the operations. ids are the
+	// members are entries that are known to belong to the operations. ids are the
 	// contexts that belong to them at present, and whether they have had data since
 	// they were opened. all: all groups are taken.
-	theirs map[uint64]bool
-	ids    map[event.ContextID]bool
-	all    bool
+	members map[uint64]bool
+	ids     map[event.ContextID]bool
+	all     bool
 	// last is the last group with the sign that is read around, later are those of
 	// other operations after it.
 	last  hit
@@ -298,14 +298,14 @@ func (f *follower) belongs(g *event.Group, sequence uint64) bool {
 	if opens {
 		_, inside := f.ids[parent]
 		switch {
-		case f.theirs[sequence], parent != g.Context && inside:
+		case f.members[sequence], parent != g.Context && inside:
 			known = true
 		case known && (parent != g.Context || before && f.Registry.StandsAlone(string(nameOf(g)))):
 			delete(f.ids, g.Context)
 			return false
 		}
 	}
-	known = known || f.theirs[sequence]
+	known = known || f.members[sequence]
 	if known {
 		f.ids[g.Context] = hasData(g)
 	}

@@ -63,7 +63,7 @@ func (s *Skipper) Before(ctx context.Context, at logstore.Cursor, begin uint64) 
 
 // search searches the part of the log before to.
 func (s *Skipper) search(ctx context.Context, to logstore.Cursor, begin uint64) error {
-	from, more, err := s.finder.Back(to, s.size)
+	from, more, err := s.finder.StepBack(to, s.size)
 	if err != nil {
 		return err
 	}

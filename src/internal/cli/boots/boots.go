@@ -46,9 +46,9 @@ func Filter() client.Filter { return client.Filter{Executables: []string{none}} 
 // finder builds boots from notices.
 type finder struct {
 	boots []Boot
-	// seen is the last entry after which an undetected boot may have begun: a notice, or
+	// latest is the last entry after which an undetected boot may have begun: a notice, or
 	// the end of an unreadable part.
-	seen uint64
+	latest uint64
 }
 
 // List returns the boots of a log, the oldest first. notices must have at least the
@@ -59,7 +59,7 @@ func List(ctx context.Context, notices source.Store, unread func(*source.GapErro
 	if err != nil {
 		return nil, err
 	}
-	f := finder{seen: oldest.Sequence}
+	f := finder{latest: oldest.Sequence}
 	var g event.Group
 	for {
 		if ctx.Err() != nil {
@@ -76,7 +76,7 @@ func List(ctx context.Context, notices source.Store, unread func(*source.GapErro
 		case errors.As(err, &gap):
 			unread(gap)
 			if at, err := notices.Cursor(); err == nil && !gap.Harmless {
-				f.seen = max(f.seen, at.Sequence)
+				f.latest = max(f.latest, at.Sequence)
 			}
 			continue
 		case err != nil:
@@ -96,11 +96,11 @@ func (f *finder) add(r *event.Recording, log source.Store, boot int64, oldest ui
 	at := log.Sequence()
 	// The first entry of the notice's segment precedes the notice.
 	before := at - 1
-	anew := r.Reason == event.MachineStopped || r.Reason == event.MachineCrashed
+	newBoot := r.Reason == event.MachineStopped || r.Reason == event.MachineCrashed
 	if len(f.boots) == 0 && (r.State == event.Stopped || r.Since != 0 && before > oldest+1) {
 		// The entries before the notice are from the same boot or an earlier one.
 		id := r.BootID
-		if anew {
+		if newBoot {
 			id = [16]byte{}
 		}
 		if err := f.begin(log, id); err != nil {
@@ -113,13 +113,13 @@ func (f *finder) add(r *event.Recording, log source.Store, boot int64, oldest ui
 		f.boots = append(f.boots, Boot{ID: r.BootID, Last: source.Newest, From: event.WallTime(boot, r.Time)})
 	case r.State == event.Stopped && r.BootID != f.boots[n-1].ID && r.BootID != [16]byte{} && f.boots[n-1].ID != [16]byte{}:
 		// The notice of the boot's start cannot be read.
-		f.boots[n-1].Last = f.seen
-		f.boots = append(f.boots, Boot{ID: r.BootID, After: f.seen, Last: source.Newest})
-	case r.State == event.Started && (anew || r.BootID != f.boots[n-1].ID && r.BootID != [16]byte{}):
+		f.boots[n-1].Last = f.latest
+		f.boots = append(f.boots, Boot{ID: r.BootID, After: f.latest, Last: source.Newest})
+	case r.State == event.Started && (newBoot || r.BootID != f.boots[n-1].ID && r.BootID != [16]byte{}):
 		f.boots[n-1].Last, f.boots[n-1].To = before, r.Since
 		f.boots = append(f.boots, Boot{ID: r.BootID, After: before, Last: source.Newest, From: event.WallTime(boot, r.Time)})
 	}
-	f.seen = at
+	f.latest = at
 	return nil
 }
 

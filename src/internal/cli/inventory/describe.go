@@ -90,15 +90,15 @@ func publicKey(r *row.Row) (words []string) {
 }
 
 // both returns the algorithm of each direction, or the common one.
-func both(say func(...string), what, out, in string) {
+func both(say func(...string), noun, out, in string) {
 	switch {
-	case out == in && what != "":
-		say(what, out)
+	case out == in && noun != "":
+		say(noun, out)
 	case out == in:
 		say(out)
 	default:
-		say(strings.Join(known(what, "to server"), " "), out)
-		say(strings.Join(known(what, "to client"), " "), in)
+		say(strings.Join(known(noun, "to server"), " "), out)
+		say(strings.Join(known(noun, "to client"), " "), in)
 	}
 }
 

@@ -67,7 +67,7 @@ func summarize(rows []row.Row, fields []key) (sums []row.Row) {
 	at := make(map[row.Use]int)
 	for i := range rows {
 		r := &rows[i]
-		if asked, concerned := concerns(fields, r.Operation); asked && !concerned {
+		if scoped, concerned := concerns(fields, r.Operation); scoped && !concerned {
 			continue
 		}
 		var use row.Use
@@ -90,14 +90,14 @@ func summarize(rows []row.Row, fields []key) (sums []row.Row) {
 
 // concerns reports whether fields contain parameters, and whether operations of a kind can have one
 // of them.
-func concerns(fields []key, operation string) (asked, concerned bool) {
+func concerns(fields []key, operation string) (scoped, concerned bool) {
 	for i := range fields {
 		if f := &fields[i]; f.scoped() {
-			asked = true
+			scoped = true
 			concerned = concerned || f.concerns(operation)
 		}
 	}
-	return asked, concerned
+	return scoped, concerned
 }
 
 func writeSummary(w io.Writer, l *listing) error {

@@ -20,8 +20,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// ErrLeft indicates that the reader of the output has closed it, which is not a failure.
-var ErrLeft = errors.New("the reader of the output has ended")
+// ErrClosed indicates that the reader of the output has closed it, which is not a failure.
+var ErrClosed = errors.New("the reader of the output has ended")
 
 // Item is a tree or a notice.
 type Item struct {
@@ -40,8 +40,8 @@ type Options struct {
 	Pager, PagerEnd bool
 	// Meter is the progress line to erase before output, nil if there is none.
 	Meter *progress.Meter
-	// Left is called when the reader of the output has closed it.
-	Left func()
+	// Closed is called when the reader of the output has closed it.
+	Closed func()
 }
 
 // Output is the output of a query: standard output, or a pager. It must be used by one
@@ -93,7 +93,7 @@ func (s *screen) Write(b []byte) (int, error) {
 	if !s.began {
 		s.began = true
 		s.options.Meter.Stop()
-		pager, err := terminal.StartPager(s.file, s.lookup, s.options.PagerEnd, s.options.Left)
+		pager, err := terminal.StartPager(s.file, s.lookup, s.options.PagerEnd, s.options.Closed)
 		if err != nil {
 			return 0, err
 		}
@@ -187,11 +187,11 @@ func (o *Output) Close(ctx context.Context) error {
 	if o.stuck {
 		return err
 	}
-	if !errors.Is(context.Cause(ctx), ErrLeft) {
+	if !errors.Is(context.Cause(ctx), ErrClosed) {
 		err = errors.Join(err, o.flushBuffer())
 	}
 	if o.pager != nil {
-		if pagerErr := o.pager.Close(); err == nil || errors.Is(err, ErrLeft) {
+		if pagerErr := o.pager.Close(); err == nil || errors.Is(err, ErrClosed) {
 			err = errors.Join(pagerErr, err)
 		}
 		_, _ = o.stderr.Write(o.warnings.Bytes())
@@ -217,7 +217,7 @@ func (o *Output) WriteLine(line string) error {
 
 func writeError(err error) error {
 	if terminal.OutputClosed(err) {
-		return ErrLeft
+		return ErrClosed
 	}
 	return fmt.Errorf("cannot write output: %w", err)
 }

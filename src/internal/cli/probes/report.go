@@ -245,7 +245,7 @@ func (r *probesReport) problem() error {
 		functions := ""
 		if r.Library != nil && len(r.Library.Refusals) > 0 {
 			first := r.Library.Refusals[0]
-			functions = fmt.Sprintf(", and its functions are refused (%s: %s)", first.What, first.Why)
+			functions = fmt.Sprintf(", and its functions are refused (%s: %s)", first.Subject, first.Why)
 		}
 		return fmt.Errorf("cannot find probes of the audit in %s: it has none of the providers %s%s; "+
 			"use a build with support for crypto-auditing", r.File, strings.Join(provider.Names(), ", "), functions)
@@ -347,11 +347,11 @@ func (s *siteReport) writeText(t *tabwriter.Writer) {
 }
 
 // count formats a number with its noun.
-func count(n int, what string) string { return fmt.Sprintf("%d %s", n, plural(n, what)) }
+func count(n int, noun string) string { return fmt.Sprintf("%d %s", n, plural(n, noun)) }
 
-func plural(n int, what string) string {
+func plural(n int, noun string) string {
 	if n == 1 {
-		return what
+		return noun
 	}
-	return what + "s"
+	return noun + "s"
 }

@@ -199,13 +199,13 @@ func (m *Meter) text(now time.Time) string {
 	done = min(done, total)
 	text := fmt.Sprintf("%s: %d %% of %s, %s", m.options.Verb, int64(float64(done)/float64(total)*100), whole, speed)
 	if rate > 0 {
-		text += ", " + left(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
+		text += ", " + remaining(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
 	}
 	return text
 }
 
-// left formats the remaining time in its two largest units.
-func left(d time.Duration) string {
+// remaining formats the remaining time in its two largest units.
+func remaining(d time.Duration) string {
 	seconds := int64((d + time.Second - 1) / time.Second)
 	switch {
 	case seconds < 60:

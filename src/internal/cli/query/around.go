@@ -75,8 +75,8 @@ type region struct {
 	// numbers are the entries of each span, nil if all groups are passed.
 	numbers map[*schema.Span][]uint64
 	// ended are operations that wait for others that began earlier.
-	ended []ended
-	again []uint64 // entries of operations that were not shown
+	ended  []ended
+	repeat []uint64 // entries of operations that were not shown
 }
 
 // ended is an ended operation with its entries.
@@ -85,8 +85,8 @@ type ended struct {
 	entries []uint64
 }
 
-func (r *region) Begin(start uint64, all bool) (again []uint64) {
-	again, r.again = r.again, nil
+func (r *region) Begin(start uint64, all bool) (repeat []uint64) {
+	repeat, r.repeat = r.repeat, nil
 	slices.SortFunc(r.ended, func(x, y ended) int { return cmp.Compare(x.entries[0], y.entries[0]) })
 	n := 0
 	for ; n < len(r.ended) && r.ended[n].entries[0] < start; n++ {
@@ -96,7 +96,7 @@ func (r *region) Begin(start uint64, all bool) (again []uint64) {
 	r.numbers = map[*schema.Span][]uint64{}
 	if all {
 		for _, e := range r.ended {
-			again = append(again, e.entries...)
+			repeat = append(repeat, e.entries...)
 			r.TakeEntries(e.root)
 		}
 		r.ended, r.numbers = nil, nil
@@ -106,7 +106,7 @@ func (r *region) Begin(start uint64, all bool) (again []uint64) {
 	if n > 0 && r.Err == nil {
 		r.Err = r.Out.Flush()
 	}
-	return again
+	return repeat
 }
 
 func (r *region) Group(sequence uint64, g *event.Group, raw []byte, boot int64) {
@@ -139,7 +139,7 @@ func (r *region) root(root *schema.Span) {
 	if !r.Selection.Shows(root) {
 		// It may be a part of another operation.
 		r.TakeEntries(root)
-		r.again = append(r.again, e.entries...)
+		r.repeat = append(r.repeat, e.entries...)
 		return
 	}
 	slices.Sort(e.entries)

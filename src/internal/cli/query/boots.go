@@ -117,7 +117,7 @@ func (q *query) newestTime(ctx context.Context) (at int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	from, ok, err := log.Back(newest, 1)
+	from, ok, err := log.StepBack(newest, 1)
 	if err == nil && ok {
 		_, err = log.Seek(from)
 	}

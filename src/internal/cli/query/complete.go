@@ -103,7 +103,7 @@ func (f *queryFlags) newestNames(command *cobra.Command, e *console.Environment,
 	late := func() bool { return time.Since(begun) > readTime }
 	seen := map[string]bool{"": true}
 	for first, more := true, true; more; first = false {
-		from, before, err := log.Back(at, completionPage)
+		from, before, err := log.StepBack(at, completionPage)
 		if err == nil && before {
 			_, err = log.Seek(from)
 		} else if err == nil {

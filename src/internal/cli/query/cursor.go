@@ -46,8 +46,8 @@ func (q *query) startCursor(src source.Store) (after *logstore.Cursor, notes []s
 	return &c, notes, nil
 }
 
-// leaveCursor prints and saves the cursor after the shown entries.
-func (q *query) leaveCursor(src source.Store, out *output.Output, v *viewer.Viewer) error {
+// saveCursor prints and saves the cursor after the shown entries.
+func (q *query) saveCursor(src source.Store, out *output.Output, v *viewer.Viewer) error {
 	if v.Cursor == nil {
 		if err := q.noteEnd(src, v); err != nil {
 			return err

@@ -20,13 +20,13 @@ import (
 func (q *query) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	leave := func() { cancel(output.ErrLeft) }
-	defer terminal.Watch(q.environment.Stdout, leave)()
+	stop := func() { cancel(output.ErrClosed) }
+	defer terminal.Watch(q.environment.Stdout, stop)()
 	q.meter = progress.Start(q.environment, progress.Options{Verb: "Reading", Unit: q.progressUnit(), Quiet: q.quiet || q.follow})
 	defer q.meter.Stop()
 	out, err := output.Open(q.environment, output.Options{
 		Form:  q.form,
-		Pager: !q.noPager && !q.follow, PagerEnd: q.pagerEnd, Meter: q.meter, Left: leave,
+		Pager: !q.noPager && !q.follow, PagerEnd: q.pagerEnd, Meter: q.meter, Closed: stop,
 		Render: render.Options{Registry: q.registry, Location: q.environment.Location, Fields: q.fields, All: q.all, Names: q.names},
 	})
 	if err != nil {
@@ -44,13 +44,13 @@ func (q *query) run(ctx context.Context) error {
 		found, err = q.showStore(ctx, out)
 	}
 	q.meter.Stop()
-	if ctx.Err() != nil && errors.Is(context.Cause(ctx), output.ErrLeft) {
-		err = output.ErrLeft
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), output.ErrClosed) {
+		err = output.ErrClosed
 	}
 	if closeErr := out.Close(ctx); err == nil {
 		err = closeErr
 	}
-	if err != nil && !errors.Is(err, output.ErrLeft) {
+	if err != nil && !errors.Is(err, output.ErrClosed) {
 		return err
 	}
 	if q.quiet {

@@ -89,7 +89,7 @@ func (q *query) showStore(ctx context.Context, out *output.Output) (_ *viewer.Ga
 		q.explain(v, src.Trouble())
 	}
 	if err == nil {
-		err = q.leaveCursor(src, out, v)
+		err = q.saveCursor(src, out, v)
 	}
 	return &v.Gaps, err
 }
@@ -107,10 +107,10 @@ func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Curs
 }
 
 // An operation that seems to begin at --since may be part of an earlier one. Therefore
-// leadInFew entries before it are read, or more if these span less than leadInTime.
+// leadInMin entries before it are read, or more if these span less than leadInTime.
 const (
-	leadInFew  = 4096
-	leadInMost = 16 * leadInFew
+	leadInMin  = 4096
+	leadInMax  = 16 * leadInMin
 	leadInTime = 10 * time.Second
 )
 
@@ -128,15 +128,15 @@ func (q *query) begin(ctx context.Context, src source.Store) (*logstore.Cursor, 
 	if err != nil {
 		return nil, err
 	}
-	for n := uint64(leadInFew); ; n *= 4 {
-		from, ok, err := src.Back(at, n)
+	for n := uint64(leadInMin); ; n *= 4 {
+		from, ok, err := src.StepBack(at, n)
 		if err != nil {
 			return nil, err
 		}
 		if !ok {
 			return nil, src.Rewind()
 		}
-		if n >= leadInMost {
+		if n >= leadInMax {
 			return &from, nil
 		}
 		if _, err := src.Seek(from); err != nil {

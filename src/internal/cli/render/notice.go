@@ -118,14 +118,14 @@ type loss event.Loss
 func (l *loss) kind() Kind { return Loss }
 
 func (l *loss) text(n *Notice, when spanText) string {
-	var what string
+	var amount string
 	switch {
 	case l.Hits == 0 || l.Hits == l.Events:
-		what = Counted(l.Events, "event")
+		amount = Counted(l.Events, "event")
 	case l.Events == 0:
-		what = Counted(l.Hits, "probe hit")
+		amount = Counted(l.Hits, "probe hit")
 	default:
-		what = Counted(l.Events, "event") + " of " + Counted(l.Hits, "probe hit")
+		amount = Counted(l.Events, "event") + " of " + Counted(l.Hits, "probe hit")
 	}
 	why := printable([]byte(l.Reason))
 	if l.Place != "" {
@@ -139,7 +139,7 @@ func (l *loss) text(n *Notice, when spanText) string {
 	if when.at(n.Start) == when.at(n.End) {
 		span = "at " + start
 	}
-	return fmt.Sprintf("%s lost%s %s", what, why, span)
+	return fmt.Sprintf("%s lost%s %s", amount, why, span)
 }
 
 func (l *loss) members(j *jsonWriter) {
@@ -154,12 +154,12 @@ type unrecorded event.Unrecorded
 func (u *unrecorded) kind() Kind { return Unrecorded }
 
 func (u *unrecorded) text(n *Notice, when spanText) string {
-	what := "not recorded"
+	phrase := "not recorded"
 	if u.Library != "" {
-		what = printable([]byte(u.Library)) + " was not recorded"
+		phrase = printable([]byte(u.Library)) + " was not recorded"
 	}
 	start, end := when.between(n.Start, n.End)
-	return fmt.Sprintf("%s from %s to %s (%s)", what, start, end, unrecordedWords(u.Reason))
+	return fmt.Sprintf("%s from %s to %s (%s)", phrase, start, end, unrecordedWords(u.Reason))
 }
 
 // unrecordedWords describes a reason.
@@ -244,12 +244,12 @@ func (m *missing) members(j *jsonWriter) {
 	j.text("reason", string(m.Reason))
 }
 
-// Entries returns a phrase about the entries with the sequences first to last: one is
-// the predicate for a single entry, more for several; empty: no predicate.
-func Entries(first, last uint64, one, more string) string {
-	text := fmt.Sprintf("entries %d–%d %s", first, last, more)
+// Entries returns a phrase about the entries with the sequences first to last:
+// singular is the predicate for a single entry, plural for several; empty: no predicate.
+func Entries(first, last uint64, singular, plural string) string {
+	text := fmt.Sprintf("entries %d–%d %s", first, last, plural)
 	if first == last {
-		text = fmt.Sprintf("entry %d %s", first, one)
+		text = fmt.Sprintf("entry %d %s", first, singular)
 	}
 	return strings.TrimSuffix(text, " ")
 }

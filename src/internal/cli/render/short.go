@@ -160,11 +160,11 @@ func (p *short) summary(root *schema.Span) {
 // find returns the text of a tree's result for a key, and whether it is data of the root
 // itself.
 func (p *short) find(root *schema.Span, key string) (text string, own bool) {
-	v, of, implied := outcome.Result(p.options.Registry, root, key)
-	if of == nil {
+	v, span, implied := outcome.Result(p.options.Registry, root, key)
+	if span == nil {
 		return implied, false
 	}
-	return valueText(p.options.Registry.Key(key), &v), of == root
+	return valueText(p.options.Registry.Key(key), &v), span == root
 }
 
 // data writes the data of a span as KEY=VALUE, except for the keys in shown.

@@ -37,12 +37,12 @@ func parseMatch(r *schema.Registry, argument string) (match, error) {
 	m.unknown = scoped(r, m.key) == nil
 	var errs []error
 	for _, key := range keys {
-		one, err := r.ParseMatch(key + "=" + value)
+		parsed, err := r.ParseMatch(key + "=" + value)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		m.oneOf = append(m.oneOf, one)
+		m.oneOf = append(m.oneOf, parsed)
 	}
 	if m.oneOf == nil {
 		var bad *schema.MatchError
@@ -92,8 +92,8 @@ func (m *match) in(r *schema.Registry, root *schema.Span) bool {
 }
 
 // warning returns the warning for a name that is not in the registry.
-func warning(what, name string, known []string) string {
-	text := fmt.Sprintf("no %s %q is known", what, name)
+func warning(noun, name string, known []string) string {
+	text := fmt.Sprintf("no %s %q is known", noun, name)
 	if near := mistake.Nearest(name, known); near != "" {
 		text += fmt.Sprintf("; did you mean %q?", near)
 	}

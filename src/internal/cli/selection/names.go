@@ -16,11 +16,11 @@ type Names struct {
 	patterns []string // for path.Match
 }
 
-// add adds an argument of an option; what names its kind in errors.
-func (n *Names) add(option, what, given string) error {
+// add adds an argument of an option; noun names its kind in errors.
+func (n *Names) add(option, noun, given string) error {
 	switch _, err := path.Match(given, ""); {
 	case given == "":
-		return console.Usagef("%s needs the name of a %s", option, what)
+		return console.Usagef("%s needs the name of a %s", option, noun)
 	case !strings.ContainsAny(given, "*?["):
 		n.names = append(n.names, given)
 	case err != nil:

@@ -27,14 +27,14 @@ type busStore struct {
 	boot   BootTime
 
 	// after is where the next stream begins.
-	after  client.Cursor
-	stream *client.Stream // nil: not open
-	stop   func() bool    // unregisters the closing of stream with ctx
-	ended  bool
-	live   *live // nil until Wait is called
+	after    client.Cursor
+	stream   *client.Stream // nil: not open
+	stop     func() bool    // unregisters the closing of stream with ctx
+	ended    bool
+	follower *follower // nil until Wait is called
 
 	sequence uint64           // of the last entry returned
-	oldest   *logstore.Cursor // of the log at the first call of Back
+	oldest   *logstore.Cursor // of the log at the first call of StepBack
 }
 
 // OpenBus opens the log that the broker serves. The broker applies filter; ctx ends the
@@ -54,10 +54,10 @@ func (s *busStore) Ends() (newest, oldest logstore.Cursor, err error) {
 	ctx, cancel := context.WithTimeout(s.ctx, callTime)
 	defer cancel()
 	for _, end := range []struct {
-		ask func(context.Context) (client.Cursor, error)
+		get func(context.Context) (client.Cursor, error)
 		to  *logstore.Cursor
 	}{{s.client.Newest, &newest}, {s.client.Oldest, &oldest}} {
-		text, err := end.ask(ctx)
+		text, err := end.get(ctx)
 		if err != nil {
 			return newest, oldest, bus.Error(err)
 		}
@@ -166,8 +166,8 @@ func (s *busStore) Trouble() string {
 
 func (s *busStore) Sequence() uint64 { return s.sequence }
 
-// Back counts all entries: only the broker knows which of them pass the filter.
-func (s *busStore) Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {
+// StepBack counts all entries: only the broker knows which of them pass the filter.
+func (s *busStore) StepBack(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {
 	if s.oldest == nil {
 		_, oldest, err := s.Ends()
 		if err != nil {
@@ -183,8 +183,8 @@ func (s *busStore) Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok b
 }
 
 func (s *busStore) Next(g *event.Group) ([]byte, int64, error) {
-	if s.live != nil {
-		return s.decode(g, s.live.next)
+	if s.follower != nil {
+		return s.decode(g, s.follower.next)
 	}
 	if s.stream == nil {
 		if err := s.open(client.OpenOptions{}); err != nil {
@@ -236,8 +236,8 @@ func (s *busStore) decode(g *event.Group, next func() (client.Entry, error)) ([]
 
 func (s *busStore) Cursor() (logstore.Cursor, error) {
 	text := s.after
-	if s.live != nil {
-		text = s.live.cursor
+	if s.follower != nil {
+		text = s.follower.cursor
 	} else if s.stream != nil {
 		text = s.stream.Cursor()
 	}
@@ -253,10 +253,10 @@ func (s *busStore) closeStream() error {
 	}
 	s.stop()
 	err := s.stream.Close()
-	if s.live != nil {
-		close(s.live.left)
-		<-s.live.done
-		s.live = nil
+	if s.follower != nil {
+		close(s.follower.left)
+		<-s.follower.done
+		s.follower = nil
 	}
 	s.stream, s.ended = nil, false
 	return err
@@ -267,7 +267,7 @@ func (s *busStore) Close() error { return errors.Join(s.closeStream(), s.client.
 // Wait follows the log after the last entry that Next has returned, from the first call
 // on.
 func (s *busStore) Wait(ctx context.Context) error {
-	if s.live == nil {
+	if s.follower == nil {
 		after := s.after
 		if err := s.closeStream(); err != nil {
 			return err
@@ -276,13 +276,13 @@ func (s *busStore) Wait(ctx context.Context) error {
 		if err := s.open(client.OpenOptions{Follow: true}); err != nil {
 			return err
 		}
-		s.live = follow(s.stream, after)
+		s.follower = follow(s.stream, after)
 	}
-	return s.live.wait(ctx)
+	return s.follower.wait(ctx)
 }
 
-// live reads a stream in the background, so that next does not block.
-type live struct {
+// follower reads a stream in the background, so that next does not block.
+type follower struct {
 	coming     chan arrival
 	left, done chan struct{} // left: closed to end reading; done: closed when reading has ended
 	// The fields below belong to the caller's goroutine.
@@ -300,19 +300,19 @@ type arrival struct {
 // maxComing bounds the results that wait for a slow output. Beyond it, reading pauses.
 const maxComing = 1024
 
-func follow(stream *client.Stream, after client.Cursor) *live {
-	l := &live{
+func follow(stream *client.Stream, after client.Cursor) *follower {
+	f := &follower{
 		coming: make(chan arrival, maxComing), left: make(chan struct{}), done: make(chan struct{}),
 		cursor: after,
 	}
 	go func() {
-		defer close(l.done)
+		defer close(f.done)
 		for {
 			e, err := stream.Next()
 			e.CBOR = bytes.Clone(e.CBOR)
 			select {
-			case l.coming <- arrival{e, err, stream.Cursor()}:
-			case <-l.left:
+			case f.coming <- arrival{e, err, stream.Cursor()}:
+			case <-f.left:
 				return
 			}
 			var missing *client.MissingError
@@ -321,17 +321,17 @@ func follow(stream *client.Stream, after client.Cursor) *live {
 			}
 		}
 	}()
-	return l
+	return f
 }
 
 // wait waits for a result.
-func (l *live) wait(ctx context.Context) error {
-	if l.waiting != nil {
+func (f *follower) wait(ctx context.Context) error {
+	if f.waiting != nil {
 		return nil
 	}
 	select {
-	case a := <-l.coming:
-		l.waiting = &a
+	case a := <-f.coming:
+		f.waiting = &a
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -339,19 +339,19 @@ func (l *live) wait(ctx context.Context) error {
 }
 
 // next returns the next result, io.EOF if there is none yet.
-func (l *live) next() (client.Entry, error) {
-	a := l.waiting
+func (f *follower) next() (client.Entry, error) {
+	a := f.waiting
 	if a == nil {
 		select {
-		case next := <-l.coming:
+		case next := <-f.coming:
 			a = &next
 		default:
 			return client.Entry{}, io.EOF
 		}
 	}
-	l.waiting = nil
+	f.waiting = nil
 	if a.cursor != "" {
-		l.cursor = a.cursor
+		f.cursor = a.cursor
 	}
 	return a.entry, a.err
 }

@@ -18,9 +18,9 @@ import (
 // directoryStore is the log in a directory.
 type directoryStore struct {
 	storeSource
-	path  string
-	query logstore.Query
-	back  *logstore.Reader // nil until Back is called
+	path     string
+	query    logstore.Query
+	backward *logstore.Reader // nil until StepBack is called
 }
 
 // Segments returns the first sequences of the segments of the log in a directory. It
@@ -102,14 +102,14 @@ func (s *directoryStore) Trouble() string { return "" }
 
 func (s *directoryStore) Sequence() uint64 { return s.sequence }
 
-func (s *directoryStore) Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {
-	if s.back == nil {
-		if s.back, err = logstore.OpenReader(s.path, logstore.ReaderOptions{EntryLen: event.Len, Query: s.query}); err != nil {
+func (s *directoryStore) StepBack(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {
+	if s.backward == nil {
+		if s.backward, err = logstore.OpenReader(s.path, logstore.ReaderOptions{EntryLen: event.Len, Query: s.query}); err != nil {
 			return from, false, fmt.Errorf("cannot open log directory %s: %w", s.path, err)
 		}
 	}
-	if at := s.back.Cursor(); at != c {
-		if _, err := s.back.Seek(c); err != nil {
+	if at := s.backward.Cursor(); at != c {
+		if _, err := s.backward.Seek(c); err != nil {
 			return from, false, s.seekError(err)
 		}
 	}
@@ -117,7 +117,7 @@ func (s *directoryStore) Back(c logstore.Cursor, n uint64) (from logstore.Cursor
 		if s.ctx.Err() != nil {
 			return from, false, s.ctx.Err()
 		}
-		chunk, err := s.back.Previous()
+		chunk, err := s.backward.Previous()
 		var gap *GapError
 		switch err = Gap(err); {
 		case err == io.EOF:
@@ -135,8 +135,8 @@ func (s *directoryStore) Back(c logstore.Cursor, n uint64) (from logstore.Cursor
 
 func (s *directoryStore) Close() error {
 	err := s.storeSource.Close()
-	if s.back != nil {
-		err = errors.Join(err, s.back.Close())
+	if s.backward != nil {
+		err = errors.Join(err, s.backward.Close())
 	}
 	return err
 }

@@ -225,10 +225,10 @@ type storeSource struct {
 	ctx    context.Context // of the query
 	reader *logstore.Reader
 	// ahead reads in advance; nil: disabled.
-	ahead *logstore.Ahead
-	boot  BootTime
-	chunk *logstore.Chunk
-	rest  []byte // remaining entries of the chunk
+	ahead   *logstore.Ahead
+	boot    BootTime
+	chunk   *logstore.Chunk
+	entries []byte // remaining entries of the chunk
 	// chunkEnd is the offset after the chunk.
 	chunkEnd int64
 	// sequence is the number of the last entry returned.
@@ -236,7 +236,7 @@ type storeSource struct {
 }
 
 func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
-	for len(s.rest) == 0 {
+	for len(s.entries) == 0 {
 		chunk, err := s.nextChunk()
 		if err != nil {
 			if s.ctx.Err() != nil {
@@ -244,18 +244,18 @@ func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
 			}
 			return nil, 0, Gap(err)
 		}
-		s.chunk, s.rest, s.sequence = chunk, chunk.Entries, chunk.First-1
+		s.chunk, s.entries, s.sequence = chunk, chunk.Entries, chunk.First-1
 		s.chunkEnd = chunk.Offset + chunk.Header.ChunkSize()
 	}
-	n, err := event.Decode(s.rest, g)
+	n, err := event.Decode(s.entries, g)
 	if err != nil {
 		// The chunk's checksum is valid: the writer made a mistake.
-		s.rest = nil
+		s.entries = nil
 		return nil, 0, &GapError{err: fmt.Errorf("cannot decode an entry of segment %s, chunk at offset %d: %w",
 			s.chunk.Segment, s.chunk.Offset, err)}
 	}
-	raw := s.rest[:n]
-	s.rest = s.rest[n:]
+	raw := s.entries[:n]
+	s.entries = s.entries[n:]
 	s.sequence++
 	return raw, s.boot.known(s.chunk.Header.Offset), nil
 }
@@ -293,7 +293,7 @@ func (s *storeSource) stop() {
 		s.ahead.Stop()
 		s.ahead = nil
 	}
-	s.rest = nil
+	s.entries = nil
 }
 
 func (s *storeSource) Close() error {

@@ -29,9 +29,9 @@ type Store interface {
 	Rewind() error
 	// Sequence returns the number of the last entry that Next returned.
 	Sequence() uint64
-	// Back returns a cursor about n entries before c, counting the entries that need
+	// StepBack returns a cursor about n entries before c, counting the entries that need
 	// be read; ok is false if there are fewer. It does not move the source.
-	Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error)
+	StepBack(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error)
 	// Trouble describes why operations are not being recorded at present, "" if no
 	// reason is known.
 	Trouble() string

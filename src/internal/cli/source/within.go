@@ -73,8 +73,8 @@ func (p *part) Rewind() error {
 	return err
 }
 
-func (p *part) Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {
-	from, ok, err = p.Store.Back(p.within(c), n)
+func (p *part) StepBack(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {
+	from, ok, err = p.Store.StepBack(p.within(c), n)
 	return from, ok && from.Sequence > p.after, err
 }
 

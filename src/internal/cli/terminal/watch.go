@@ -9,20 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch calls left as soon as the reader of w, a pipe or a socket, closes it, even if
+// Watch calls closed as soon as the reader of w, a pipe or a socket, closes it, even if
 // nothing is written to it. stop ends watching; w must stay open until then.
-func Watch(w any, left func()) (stop func()) {
-	nothing := func() {}
+func Watch(w any, closed func()) (stop func()) {
+	noop := func() {}
 	f, ok := w.(*os.File)
 	if !ok {
-		return nothing
+		return noop
 	}
 	if info, err := f.Stat(); err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
-		return nothing
+		return noop
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
-		return nothing
+		return noop
 	}
 	var watcher sync.WaitGroup
 	output, end := int32(f.Fd()), int32(read.Fd())
@@ -36,7 +36,7 @@ func Watch(w any, left func()) (stop func()) {
 			case err != nil || fds[1].Revents != 0:
 				return
 			case fds[0].Revents != 0:
-				left()
+				closed()
 				return
 			}
 		}

@@ -20,8 +20,8 @@ import (
 	"crypto-auditing/src/internal/trace"
 )
 
-// leftPoll is the polling interval for the end of processes that outlive the command.
-const leftPoll = 20 * time.Millisecond
+// exitPoll is the polling interval for the end of processes that outlive the command.
+const exitPoll = 20 * time.Millisecond
 
 // run traces a command or processes.
 func run(ctx context.Context, e *console.Environment, o *options, arguments []string) error {
@@ -105,7 +105,7 @@ func watch(ctx context.Context, e *console.Environment, t *trace.Tracer, o *opti
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(leftPoll):
+		case <-time.After(exitPoll):
 		}
 	}
 	return nil
@@ -123,7 +123,7 @@ type child struct {
 func newChild(e *console.Environment, o *options, arguments []string) (*child, error) {
 	c := &child{arguments: arguments}
 	var err error
-	c.file, err = command.Look(arguments[0], e.Getenv("PATH"))
+	c.file, err = command.LookPath(arguments[0], e.Getenv("PATH"))
 	if err != nil {
 		return nil, notStarted(arguments[0], err)
 	}
@@ -214,7 +214,7 @@ func (c *child) trace(t *trace.Tracer) error {
 			return r.status()
 		case <-ends:
 			return r.status()
-		case <-time.After(leftPoll):
+		case <-time.After(exitPoll):
 		}
 	}
 	return r.status()

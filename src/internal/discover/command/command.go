@@ -30,10 +30,10 @@ const (
 	maxWords = 64
 )
 
-// Look returns the file that a command name refers to: the name itself if it is a
+// LookPath returns the file that a command name refers to: the name itself if it is a
 // path, else a file in a directory of path. The error wraps fs.ErrNotExist or
 // fs.ErrPermission where execve(2) would return the corresponding error.
-func Look(name, path string) (string, error) {
+func LookPath(name, path string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, executable(name)
 	}
@@ -93,7 +93,7 @@ func Files(file string, arguments []string, e Environment) []string {
 			if words++; words > maxWords {
 				return f.files
 			}
-			if program, err := Look(word, e.Path); err == nil {
+			if program, err := LookPath(word, e.Path); err == nil {
 				f.program(program, 0)
 			}
 		}
@@ -136,7 +136,7 @@ func (f *finder) program(path string, depth int) {
 		f.program(interpreter, depth+1)
 		// "#!/usr/bin/env program"
 		for _, word := range arguments {
-			if program, err := Look(word, f.environment.Path); err == nil {
+			if program, err := LookPath(word, f.environment.Path); err == nil {
 				f.program(program, depth+1)
 			}
 		}

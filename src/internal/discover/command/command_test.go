@@ -46,7 +46,7 @@ func TestACommandIsSearchedLikeInAShell(t *testing.T) {
 		first + "/none":        {first + "/none", fs.ErrNotExist},
 		first + "/plain/below": {first + "/plain/below", fs.ErrNotExist},
 	} {
-		got, err := command.Look(name, path)
+		got, err := command.LookPath(name, path)
 		if got != want.file || !errors.Is(err, want.err) {
 			t.Errorf("%s is %q, %v; want %q, %v", name, got, err, want.file, want.err)
 		}

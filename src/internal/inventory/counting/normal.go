@@ -68,20 +68,20 @@ type normal struct {
 
 // cache caches a function of a name.
 type cache[T any] struct {
-	of    map[string]T
-	value func(string) T
+	values map[string]T
+	value  func(string) T
 }
 
 // maxCached limits the names of a cache.
 const maxCached = 4096
 
 func newCache[T any](value func(string) T) cache[T] {
-	return cache[T]{of: make(map[string]T), value: value}
+	return cache[T]{values: make(map[string]T), value: value}
 }
 
 // get returns the value of a name.
 func (c *cache[T]) get(name []byte) T {
-	if v, ok := c.of[string(name)]; ok {
+	if v, ok := c.values[string(name)]; ok {
 		return v
 	}
 	return c.add(string(name))
@@ -89,18 +89,18 @@ func (c *cache[T]) get(name []byte) T {
 
 // getText is get for a string.
 func (c *cache[T]) getText(name string) T {
-	if v, ok := c.of[name]; ok {
+	if v, ok := c.values[name]; ok {
 		return v
 	}
 	return c.add(name)
 }
 
 func (c *cache[T]) add(name string) T {
-	if len(c.of) >= maxCached {
-		clear(c.of)
+	if len(c.values) >= maxCached {
+		clear(c.values)
 	}
 	v := c.value(name)
-	c.of[strings.Clone(name)] = v
+	c.values[strings.Clone(name)] = v
 	return v
 }
 
@@ -142,10 +142,10 @@ func (t *table) algorithms() func(string) algorithm {
 	known := map[string]algorithm{}
 	for i := range t.Algorithms {
 		a := &t.Algorithms[i]
-		of := algorithm{name: a.Name, padding: a.Padding, in: map[string]string{}}
+		named := algorithm{name: a.Name, padding: a.Padding, in: map[string]string{}}
 		for kind, name := range map[string]string{"pk::sign": a.Sign, "pk::verify": a.Verify, "pk::derive": a.Derive} {
 			if name != "" {
-				of.in[kind] = name
+				named.in[kind] = name
 			}
 		}
 		names := a.Also
@@ -153,12 +153,12 @@ func (t *table) algorithms() func(string) algorithm {
 			names = append(names, a.Name)
 		}
 		for _, name := range names {
-			known[folded(name)] = of
+			known[folded(name)] = named
 		}
 	}
 	return func(name string) algorithm {
-		if of, ok := known[folded(name)]; ok {
-			return of
+		if found, ok := known[folded(name)]; ok {
+			return found
 		}
 		return algorithm{name: text(name)}
 	}
@@ -182,8 +182,8 @@ func (t *table) groups(r *schema.Registry) func(string) group {
 			g.name = normal
 		}
 		for i := range t.Groups {
-			if of := &t.Groups[i]; of.Algorithm != "" && matches(of.Name, g.name) {
-				g.algorithm = of.Algorithm
+			if entry := &t.Groups[i]; entry.Algorithm != "" && matches(entry.Name, g.name) {
+				g.algorithm = entry.Algorithm
 				break
 			}
 		}

@@ -63,8 +63,8 @@ type reader struct {
 
 // numbers are the names of the numbers of a key.
 type numbers struct {
-	key *schema.Key
-	of  map[int64]string
+	key   *schema.Key
+	names map[int64]string
 }
 
 // text returns the name of a number, or 0x1234 if it has none.
@@ -73,13 +73,13 @@ func (n *numbers) text(v *event.Value) string {
 		return ""
 	}
 	number := n.key.Number(v.Word)
-	name, ok := n.of[number]
+	name, ok := n.names[number]
 	if !ok {
 		if name, ok = n.key.Text(number); !ok {
 			name = fmt.Sprintf("0x%04x", uint64(number))
 		}
-		if len(n.of) < maxCached {
-			n.of[number] = name
+		if len(n.names) < maxCached {
+			n.names[number] = name
 		}
 	}
 	return name
@@ -90,7 +90,7 @@ func newReader(r *schema.Registry) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	of := func(key string) numbers { return numbers{key: r.Key(key), of: make(map[int64]string)} }
+	numbersOf := func(key string) numbers { return numbers{key: r.Key(key), names: make(map[int64]string)} }
 	to := &reader{
 		registry: r, normal: n,
 		libraries:   newCache(func(id string) string { return text(hex.EncodeToString([]byte(id))) }),
@@ -102,7 +102,7 @@ func newReader(r *schema.Registry) (*reader, error) {
 			}
 			return text(name)
 		}),
-		version: of(keyVersion), suite: of(keySuite), group: of(keyGroup), scheme: of(keyScheme),
+		version: numbersOf(keyVersion), suite: numbersOf(keySuite), group: numbersOf(keyGroup), scheme: numbersOf(keyScheme),
 		resumed: r.Key("tls::resumed"), extended: r.Key("tls::extended_master_secret"),
 		sshRSA: r.Key("ssh::rsa_bits"), bit: r.Key(keyBits),
 	}
@@ -330,7 +330,7 @@ func (r *reader) sshKey(s *schema.Span) (algorithm string, bits int) {
 func (r *reader) key(s *schema.Span, kind string) {
 	u := &r.use
 	var known algorithm
-	var of group
+	var ownGroup group
 	for i := range s.Data {
 		v := &s.Data[i].Value
 		key := s.Data[i].Key
@@ -347,18 +347,18 @@ func (r *reader) key(s *schema.Span, kind string) {
 		case "pk::curve":
 			g := r.normal.groups.get(v.Bytes)
 			u.Curve = g.name
-			of.algorithm = cmp.Or(of.algorithm, g.algorithm)
+			ownGroup.algorithm = cmp.Or(ownGroup.algorithm, g.algorithm)
 		case "pk::group":
-			of = r.normal.groups.get(v.Bytes)
-			u.Group = of.name
+			ownGroup = r.normal.groups.get(v.Bytes)
+			u.Group = ownGroup.name
 		case "pk::hash":
 			u.Hash = r.normal.hashes.get(v.Bytes)
 		case "pk::rsa_padding":
 			u.Padding = r.normal.paddings.get(v.Bytes)
 		}
 	}
-	if known.name == "" && of.algorithm != "" {
-		known = r.normal.algorithms.getText(of.algorithm)
+	if known.name == "" && ownGroup.algorithm != "" {
+		known = r.normal.algorithms.getText(ownGroup.algorithm)
 	}
 	u.Algorithm = known.name
 	if name := known.in[kind]; name != "" {
@@ -372,7 +372,7 @@ func (r *reader) key(s *schema.Span, kind string) {
 	if strings.EqualFold(u.Curve, u.Algorithm) {
 		u.Curve = ""
 	}
-	if strings.EqualFold(u.Group, of.name) && strings.EqualFold(of.algorithm, u.Algorithm) && u.Algorithm != "DH" {
+	if strings.EqualFold(u.Group, ownGroup.name) && strings.EqualFold(ownGroup.algorithm, u.Algorithm) && u.Algorithm != "DH" {
 		u.Group = ""
 	}
 }

@@ -44,11 +44,11 @@ func (e *problem) Error() string { return e.text + ": " + e.remedy }
 
 // unknown returns the problem of an unknown name.
 func unknown(text, name string, known []string) *problem {
-	const few = 20
+	const maxListed = 20
 	remedy := "remove it, unless a newer release of crauctl knows it"
 	if near := mistake.Nearest(strings.Trim(name, "*"), known); near != "" {
 		remedy = fmt.Sprintf("did you mean %s?", near)
-	} else if len(known) <= few {
+	} else if len(known) <= maxListed {
 		remedy = "there are " + strings.Join(known, ", ")
 	}
 	return &problem{text, remedy, true}

@@ -54,13 +54,13 @@ func IsDamage(err error) bool {
 	if errors.As(err, new(*damageError)) {
 		return true
 	}
-	var of *sqlite.Error
-	if !errors.As(err, &of) {
+	var sqliteErr *sqlite.Error
+	if !errors.As(err, &sqliteErr) {
 		return false
 	}
 	// Extended codes have the code in their lower byte (https://sqlite.org/rescode.html).
 	const corrupt, notADatabase = 11, 26
-	code := of.Code() & 0xff
+	code := sqliteErr.Code() & 0xff
 	return code == corrupt || code == notADatabase
 }
 
@@ -288,7 +288,7 @@ func (w *writer) id(u *row.Use) (int64, error) {
 		return id, nil
 	}
 	if len(w.ids) >= w.maxUses {
-		u = beyond(u)
+		u = overflow(u)
 		if id, ok := w.ids[*u]; ok {
 			return id, nil
 		}
@@ -309,8 +309,8 @@ func (w *writer) id(u *row.Use) (int64, error) {
 	return id, err
 }
 
-// beyond returns the use that replaces a use beyond the limit.
-func beyond(u *row.Use) *row.Use {
+// overflow returns the use that replaces a use beyond the limit.
+func overflow(u *row.Use) *row.Use {
 	all := row.Use{Executable: Other, Unit: Other, Source: u.Source, Operation: Other}
 	switch u.Operation {
 	case row.TLSHandshake, row.SSHHandshake, row.Sign, row.Verify, row.Encrypt, row.Decrypt, row.Encapsulate, row.Decapsulate, row.Generate, row.Derive:

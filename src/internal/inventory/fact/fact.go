@@ -100,10 +100,10 @@ func Of(u *row.Use) Facts {
 	f.always(Within, u.Within)
 	switch u.Operation {
 	case row.TLSHandshake:
-		f.one(Role, u.Role)
+		f.set(Role, u.Role)
 		tls(f, u)
 	case row.SSHHandshake:
-		f.one(Role, u.Role)
+		f.set(Role, u.Role)
 		ssh(f, u)
 	default:
 		publicKey(f, u)
@@ -120,8 +120,8 @@ func (f Facts) always(a Attribute, value string) {
 	f[a] = Fact{[]string{value}, true}
 }
 
-// one sets an attribute with one value, which is unknown if empty.
-func (f Facts) one(a Attribute, value string) {
+// set sets an attribute with one value, which is unknown if empty.
+func (f Facts) set(a Attribute, value string) {
 	if value == "" {
 		f[a] = Fact{}
 		return

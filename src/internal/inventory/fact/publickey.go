@@ -13,9 +13,9 @@ func publicKey(f Facts, u *row.Use) {
 	keys(f, u)
 	switch u.Operation {
 	case row.Sign, row.Verify:
-		f.one(Authentication, signatureAlgorithm(u.Algorithm))
+		f.set(Authentication, signatureAlgorithm(u.Algorithm))
 		f.settle()
-		f.one(SignatureHash, u.Hash)
+		f.set(SignatureHash, u.Hash)
 		f.none(SignaturePadding)
 		switch algorithm := signatureAlgorithm(u.Algorithm); {
 		case algorithm == "Ed25519" || algorithm == "Ed448" || isPostQuantumSignature(algorithm):
@@ -23,7 +23,7 @@ func publicKey(f Facts, u *row.Use) {
 				f.none(SignatureHash)
 			}
 		case algorithm == "RSA" || algorithm == "":
-			f.one(SignaturePadding, u.Padding)
+			f.set(SignaturePadding, u.Padding)
 		}
 	case row.Encapsulate, row.Decapsulate, row.Encrypt, row.Decrypt, row.Derive:
 		establishment(f, u)
@@ -36,22 +36,22 @@ func establishment(f Facts, u *row.Use) {
 	g, ok := groupOf(u.Algorithm)
 	switch {
 	case u.Algorithm == "RSA":
-		f.one(Establishment, "RSA")
-		f.one(Quantum, Vulnerable)
+		f.set(Establishment, "RSA")
+		f.set(Quantum, Vulnerable)
 		f.none(KEM)
 	case strings.HasPrefix(u.Algorithm, "ML-KEM-"):
-		f.one(Establishment, "KEM")
-		f.one(Quantum, Safe)
-		f.one(KEM, u.Algorithm)
+		f.set(Establishment, "KEM")
+		f.set(Quantum, Safe)
+		f.set(KEM, u.Algorithm)
 	case ok && g.kem != "":
-		f.one(Establishment, g.establishment)
-		f.one(Quantum, Safe)
-		f.one(KEM, g.kem)
+		f.set(Establishment, g.establishment)
+		f.set(Quantum, Safe)
+		f.set(KEM, g.kem)
 	case u.Operation != row.Derive:
 	case u.Algorithm == "DH":
-		f.one(Establishment, "DHE")
+		f.set(Establishment, "DHE")
 	case u.Algorithm == "ECDH" || u.Algorithm == "EC" || ok:
-		f.one(Establishment, "ECDHE")
+		f.set(Establishment, "ECDHE")
 	}
 	// A derivation may be the classical part of a hybrid: it does not show whether the established key
 	// resists quantum computers. If it is part of a handshake, the handshake shows it.

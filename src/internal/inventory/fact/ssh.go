@@ -11,23 +11,23 @@ import (
 
 // ssh adds the facts of an SSH handshake.
 func ssh(f Facts, u *row.Use) {
-	f.one(Kex, u.Kex)
+	f.set(Kex, u.Kex)
 	f.unknown(Establishment, Quantum, KEM, DHBits, ECDHBits, KexHash)
 	if g, ok := kexOf(u.Kex); ok {
-		f.one(Establishment, g.establishment)
-		f.one(Quantum, Vulnerable)
+		f.set(Establishment, g.establishment)
+		f.set(Quantum, Vulnerable)
 		f.none(KEM, DHBits, ECDHBits)
 		switch g.establishment {
 		case "hybrid":
-			f.one(Quantum, Safe)
-			f.one(KEM, g.kem)
+			f.set(Quantum, Safe)
+			f.set(KEM, g.kem)
 			f.bits(ECDHBits, g.bits)
 		case "ECDHE":
 			f.bits(ECDHBits, g.bits)
 		case "DHE":
 			f.bits(DHBits, g.bits) // unknown if the server chose the group
 		}
-		f.one(KexHash, kexHash(u.Kex))
+		f.set(KexHash, kexHash(u.Kex))
 	}
 	sshAuthentication(f, u)
 	sshCiphers(f, u)

@@ -11,8 +11,8 @@ import (
 
 // tls adds the facts of a TLS handshake.
 func tls(f Facts, u *row.Use) {
-	f.one(Version, u.Version)
-	f.one(Suite, u.Suite)
+	f.set(Version, u.Version)
+	f.set(Suite, u.Suite)
 	s := suiteOf(u.Suite)
 	tlsEstablishment(f, u, s)
 	tlsAuthentication(f, u, s)
@@ -20,35 +20,35 @@ func tls(f Facts, u *row.Use) {
 		f.unknown(Cipher, CipherAlgorithm, CipherBits, MAC, SuiteHash)
 		return
 	}
-	f.one(Cipher, s.cipher)
-	f.one(CipherAlgorithm, s.algorithm)
+	f.set(Cipher, s.cipher)
+	f.set(CipherAlgorithm, s.algorithm)
 	f[CipherBits] = Fact{[]string{strconv.Itoa(s.bits)}, true}
 	if s.bits < 0 {
 		f.unknown(CipherBits)
 	}
-	f.one(SuiteHash, s.hash)
+	f.set(SuiteHash, s.hash)
 	if s.aead {
 		f.none(MAC)
 	} else {
-		f.one(MAC, s.hash)
+		f.set(MAC, s.hash)
 	}
 }
 
 // tlsEstablishment adds how keys are established. With TLS 1.3, it depends on the group instead of the suite.
 func tlsEstablishment(f Facts, u *row.Use, s suite) {
-	f.one(Group, u.Group)
+	f.set(Group, u.Group)
 	g, known := groupOf(u.Group)
 	establishment := s.establishment
 	if establishment == "" && known {
 		establishment = g.establishment
 	}
-	f.one(Establishment, establishment)
+	f.set(Establishment, establishment)
 	f.unknown(Quantum, KEM, DHBits, ECDHBits)
 	switch establishment {
 	case "":
 	case "hybrid", "KEM":
-		f.one(Quantum, Safe)
-		f.one(KEM, g.kem)
+		f.set(Quantum, Safe)
+		f.set(KEM, g.kem)
 		f.none(DHBits)
 		f.none(ECDHBits)
 		if establishment == "hybrid" {
@@ -74,7 +74,7 @@ func tlsEstablishment(f Facts, u *row.Use, s suite) {
 	}
 	switch establishment {
 	case "RSA", "DHE", "DH", "DH-anon", "ECDHE", "ECDH", "ECDH-anon", "SRP", "GOST":
-		f.one(Quantum, Vulnerable)
+		f.set(Quantum, Vulnerable)
 	}
 }
 

@@ -81,16 +81,16 @@ func (j *judge) undecidable(property, value, reason string) {
 }
 
 // missing adds a finding about a value that was not recorded.
-func (j *judge) missing(property, what string) {
-	f := j.finding(property, "", what+" was not recorded")
+func (j *judge) missing(property, noun string) {
+	f := j.finding(property, "", noun+" was not recorded")
 	if j.scoped.List(property) != nil { // it is unknown whether a directive denies the value
 		f.Directive, f.File, f.Line = "", "", 0
 	}
 	j.doubts = append(j.doubts, f)
 }
 
-// leavesOut adds a finding about a value that the policy lists but the back end does not enable.
-func (j *judge) leavesOut(property, value string) {
+// notEnabled adds a finding about a value that the policy lists but the back end does not enable.
+func (j *judge) notEnabled(property, value string) {
 	j.undecidable(property, value, fmt.Sprintf("crypto-policies leaves it out of the configuration of %s, even if the policy lists it", j.backEnd.name))
 }
 
@@ -118,12 +118,12 @@ func (j *judge) signs(name string) bool {
 }
 
 // size judges the size of a key. bits is 0 if it was not recorded.
-func (j *judge) size(property string, bits int, what string) {
+func (j *judge) size(property string, bits int, noun string) {
 	smallest := j.scoped.Integer(property)
 	switch {
 	case smallest == 0:
 	case bits == 0:
-		j.missing(property, what)
+		j.missing(property, noun)
 	case bits < smallest:
 		j.deny(property, fmt.Sprint(bits), fmt.Sprintf("the policy demands %d bits", smallest))
 	}

@@ -129,7 +129,7 @@ func (j *judge) sshKex(kex string) {
 		j.deny(cryptopolicy.ArbitraryDHGroups, kex, "the policy allows no group but those it lists")
 	}
 	if j.backEnd.name == openSSHServer && needs.group == "FFDHE-1024" {
-		j.leavesOut(cryptopolicy.Group, needs.group)
+		j.notEnabled(cryptopolicy.Group, needs.group)
 	}
 }
 
@@ -151,7 +151,7 @@ func (j *judge) sshDirection(cipher, mac string) {
 	name, etm := sshMAC(mac)
 	j.requires(cryptopolicy.MAC, name, mac)
 	if j.backEnd.name == libSSH && strings.HasPrefix(name, "UMAC-") {
-		j.leavesOut(cryptopolicy.MAC, name)
+		j.notEnabled(cryptopolicy.MAC, name)
 	}
 	if order := j.scoped.Enum(cryptopolicy.EtM); etm && order == "DISABLE_ETM" || !etm && order == "DISABLE_NON_ETM" {
 		j.deny(cryptopolicy.EtM, mac, "the policy has "+order)
@@ -182,7 +182,7 @@ func (j *judge) sshSignature(algorithm string) {
 		j.requires(cryptopolicy.Sign, name, algorithm)
 	}
 	if name == "DSA-SHA1" && j.backEnd.name != libSSH { // OpenSSH has removed it
-		j.leavesOut(cryptopolicy.Sign, name)
+		j.notEnabled(cryptopolicy.Sign, name)
 	}
 	if certificate && j.scoped.Integer(cryptopolicy.SSHCerts) == 0 {
 		j.deny(cryptopolicy.SSHCerts, algorithm, "the policy does not allow certificates")

@@ -75,20 +75,20 @@ func (j *judge) omitted(s *suite) {
 	switch j.backEnd.name {
 	case openSSL:
 		if strings.HasPrefix(s.cipher, "CAMELLIA-") {
-			j.leavesOut(cryptopolicy.Cipher, s.cipher)
+			j.notEnabled(cryptopolicy.Cipher, s.cipher)
 		}
 		if s.mac == "HMAC-SHA2-384" && s.keyExchange != "" {
-			j.leavesOut(cryptopolicy.MAC, s.mac)
+			j.notEnabled(cryptopolicy.MAC, s.mac)
 		}
 		if s.rsa && !j.scoped.Allows(cryptopolicy.KeyExchange, "DHE-RSA") { // all suites with such keys go with it
-			j.leavesOut(cryptopolicy.KeyExchange, s.keyExchange)
+			j.notEnabled(cryptopolicy.KeyExchange, s.keyExchange)
 		}
 	case gnuTLS:
 		if s.mac == "HMAC-SHA2-256" || s.mac == "HMAC-SHA2-384" {
-			j.leavesOut(cryptopolicy.MAC, s.mac)
+			j.notEnabled(cryptopolicy.MAC, s.mac)
 		}
 		if strings.HasSuffix(s.keyExchange, "PSK") {
-			j.leavesOut(cryptopolicy.KeyExchange, s.keyExchange)
+			j.notEnabled(cryptopolicy.KeyExchange, s.keyExchange)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func Completeness(c *coverage.Coverage) Coverage {
 }
 
 // downSentence returns a sentence about times without recording.
-func downSentence(what string, down []coverage.Span) string {
+func downSentence(subject string, down []coverage.Span) string {
 	var sum time.Duration
 	longest := down[0]
 	for _, s := range down {
@@ -61,7 +61,7 @@ func downSentence(what string, down []coverage.Span) string {
 			longest = s
 		}
 	}
-	text := what + " for " + duration(sum)
+	text := subject + " for " + duration(sum)
 	if len(down) > 1 {
 		text += fmt.Sprintf(" in %s, the longest", Counted(uint64(len(down)), "time"))
 	}

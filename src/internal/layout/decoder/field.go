@@ -173,8 +173,8 @@ func (d *decoder) add(v value) {
 	d.lib.Values = append(d.lib.Values, out)
 }
 
-func (d *decoder) refuse(what, why string) {
-	d.lib.Refusals = append(d.lib.Refusals, layout.Refusal{What: what, Why: why})
+func (d *decoder) refuse(subject, why string) {
+	d.lib.Refusals = append(d.lib.Refusals, layout.Refusal{Subject: subject, Why: why})
 }
 
 // toChain converts a chain for BPF programs, false if it exceeds their limits.

@@ -274,6 +274,6 @@ func (m *Image) TextRange() (start, end uint64) {
 }
 
 // errTables is returned for tables that are too large.
-func errTables(what string, n, limit int) error {
-	return &elffile.FormatError{What: what, Why: fmt.Sprintf("%d of them, more than %d", n, limit)}
+func errTables(part string, n, limit int) error {
+	return &elffile.FormatError{Part: part, Why: fmt.Sprintf("%d of them, more than %d", n, limit)}
 }

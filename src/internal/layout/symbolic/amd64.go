@@ -384,7 +384,7 @@ func (x *amd64Step) transfer(s *state) bool {
 	case known:
 		x.jumpByPointer(s, to)
 	default:
-		x.leave(s, Call{Name: name, Pointer: pointer})
+		x.exit(s, Call{Name: name, Pointer: pointer})
 	}
 	return true
 }

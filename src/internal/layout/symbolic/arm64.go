@@ -113,7 +113,7 @@ func (i *arm64Step) branch() bool {
 		case known:
 			i.jumpByPointer(i.state, target)
 		default:
-			i.leave(i.state, Call{Pointer: v})
+			i.exit(i.state, Call{Pointer: v})
 		}
 	case i.is(0xff000010, 0x54000000):
 		c, ok := i.condition(x)

@@ -366,8 +366,8 @@ func (r *run) callUnknown(s *state, c Call, next uint64) {
 	s.pc = next
 }
 
-// leave ends the path with a jump to a function outside the file or by a pointer.
-func (r *run) leave(s *state, c Call) {
+// exit ends the path with a jump to a function outside the file or by a pointer.
+func (r *run) exit(s *state, c Call) {
 	r.record(s, c)
 	r.clobber(s)
 	if len(s.frames) > 0 {
@@ -383,7 +383,7 @@ func (r *run) jump(s *state, target uint64) {
 	to, name := r.follow(target)
 	switch {
 	case to == 0:
-		r.leave(s, Call{Name: name})
+		r.exit(s, Call{Name: name})
 	case to != target || r.image.IsStart(to) && to != r.entry:
 		r.enter(s, to)
 	default:
@@ -404,7 +404,7 @@ func (r *run) jumpByPointer(s *state, target uint64) {
 // enter leaves for another function of the file, or follows it.
 func (r *run) enter(s *state, target uint64) {
 	if len(s.frames) >= r.options.Depth {
-		r.leave(s, Call{Target: target})
+		r.exit(s, Call{Target: target})
 		return
 	}
 	r.record(s, Call{Target: target})

@@ -228,12 +228,12 @@ func (r *ring) take() {
 	for {
 		// The poller clears earlier signals before it calls the function, and sleeps if that
 		// returns false. It keeps later signals.
-		looked := false
+		checked := false
 		err := r.conn.Read(func(uintptr) bool {
-			if looked {
+			if checked {
 				return true
 			}
-			looked = true
+			checked = true
 			return r.completed()
 		})
 		if err != nil {

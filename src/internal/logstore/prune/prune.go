@@ -98,8 +98,8 @@ func PlanOf(ctx context.Context, dir string, list []uint64, policy retention.Pol
 	}
 	for i, first := range list[:len(list)-1] {
 		s := Segment{First: first, Last: before(dir, list[i+1]), Bytes: sizes[i]}
-		goes, err := p.goes(ctx, &s)
-		if err != nil || !goes {
+		remove, err := p.shouldRemove(ctx, &s)
+		if err != nil || !remove {
 			return plan, err
 		}
 		p.total -= s.Bytes
@@ -174,8 +174,8 @@ func (p *planner) bound() error {
 	return nil
 }
 
-// goes reports whether to remove the oldest remaining segment, and sets the reason.
-func (p *planner) goes(ctx context.Context, s *Segment) (bool, error) {
+// shouldRemove reports whether to remove the oldest remaining segment, and sets the reason.
+func (p *planner) shouldRemove(ctx context.Context, s *Segment) (bool, error) {
 	read := s.Last <= p.policy.Read
 	switch {
 	case p.policy.Reading == retention.Keep && !read:

@@ -231,7 +231,7 @@ func (q *Queue) start() bool {
 	}
 	w, _, closing, _ := q.next()
 	f, can := q.file.(file.Starter)
-	plain := len(w.chunks) > 0 && !w.begin && !w.sync && !w.touch && !w.look
+	plain := len(w.chunks) > 0 && !w.begin && !w.sync && !w.touch && !w.check
 	if can && plain && !closing && !q.rewrite && !q.failing() && f.Start(q.buffers(w.chunks), q.end+q.part, q.started) {
 		return true // started has the turn now
 	}
@@ -364,7 +364,7 @@ func (q *Queue) run() {
 				return
 			}
 			timer.Reset(pause)
-			q.rest(timer)
+			q.sleep(timer)
 			pause = min(2*pause, mostPauses*q.opts.RetryPause)
 			continue
 		}
@@ -372,8 +372,8 @@ func (q *Queue) run() {
 	}
 }
 
-// rest waits for the timer or until the queue is closed.
-func (q *Queue) rest(timer *time.Timer) {
+// sleep waits for the timer or until the queue is closed.
+func (q *Queue) sleep(timer *time.Timer) {
 	for {
 		select {
 		case <-timer.C:
@@ -396,7 +396,7 @@ type work struct {
 	chunks []Chunk
 	sync   bool
 	touch  bool
-	look   bool
+	check  bool
 }
 
 // next returns the next work. If there is none, due is the time until the next call, 0 to
@@ -434,8 +434,8 @@ func (q *Queue) next() (w work, ready, closing bool, due time.Duration) {
 			due = beat
 		}
 	}
-	w.look = slices.ContainsFunc(q.waiters, func(w waiter) bool { return w.sequence <= q.durable })
-	return w, n > 0 || w.sync || w.touch || w.look, q.closing, max(due, 0)
+	w.check = slices.ContainsFunc(q.waiters, func(w waiter) bool { return w.sequence <= q.durable })
+	return w, n > 0 || w.sync || w.touch || w.check, q.closing, max(due, 0)
 }
 
 // attempt does the work and removes the written chunks from the queue.
@@ -456,7 +456,7 @@ func (q *Queue) attempt(w work) error {
 		return nil
 	}
 	if q.rewrite {
-		if err := q.writeAgain(); err != nil {
+		if err := q.recoverSync(); err != nil {
 			return err
 		}
 	}

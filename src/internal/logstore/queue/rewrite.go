@@ -22,11 +22,11 @@ func (e *UndurableError) Error() string {
 
 func (e *UndurableError) Unwrap() error { return e.Err }
 
-// writeAgain recovers from a failed sync. The kernel reports such a failure once, and may
+// recoverSync recovers from a failed sync. The kernel reports such a failure once, and may
 // then mark the pages as clean although they never reached the disk; a later successful sync
 // proves nothing about them. So the same bytes are read back, checked and written to the
 // same offset, which makes the pages dirty again.
-func (q *Queue) writeAgain() error {
+func (q *Queue) recoverSync() error {
 	s, err := segment.Open(q.path)
 	if err != nil {
 		return fmt.Errorf("cannot write again what a failed sync left: %w", err)

@@ -21,8 +21,8 @@ const (
 	// genuine: its start is that of a segment of the store, or at least it has chunks
 	// that can belong to the store.
 	genuine kind = iota
-	// gone: it was removed after it was listed.
-	gone
+	// removed: it was removed after it was listed.
+	removed
 	// foreign: it is a segment of another store or has the name of another segment.
 	foreign
 	// bad: it cannot be opened or read, or has no chunk of the store.
@@ -31,15 +31,15 @@ const (
 	unknown
 )
 
-// look opens the file with the given name and determines its kind. Unless the file is
+// examine opens the file with the given name and determines its kind. Unless the file is
 // genuine, s is nil and err is the reason.
-func (r *Reader) look(first uint64) (s *segment.Segment, k kind, err error) {
+func (r *Reader) examine(first uint64) (s *segment.Segment, k kind, err error) {
 	path := r.path(first)
 	s, err = segment.Open(path)
 	switch _, unreadable := segment.AsUnreadable(err); {
 	case err == nil:
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, gone, err
+		return nil, removed, err
 	case unreadable:
 		return nil, bad, err
 	default:
@@ -120,9 +120,9 @@ func (r *Reader) choose(ctx context.Context, list []uint64) error {
 	var broken error
 	brokenAt := -1
 	for i := at; i >= low; i-- {
-		s, k, err := r.look(list[i])
+		s, k, err := r.examine(list[i])
 		switch k {
-		case gone:
+		case removed:
 			return errListed
 		case unknown:
 			return err
@@ -152,9 +152,9 @@ func (r *Reader) choose(ctx context.Context, list []uint64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s, k, err := r.look(list[i])
+		s, k, err := r.examine(list[i])
 		switch k {
-		case gone:
+		case removed:
 			return errListed
 		case unknown:
 			return err
@@ -184,7 +184,7 @@ func (r *Reader) later(list []uint64) bool {
 		return true
 	}
 	for _, first := range list {
-		s, k, _ := r.look(first)
+		s, k, _ := r.examine(first)
 		if k == genuine {
 			_ = s.Close()
 			return true
@@ -281,7 +281,7 @@ func (r *Reader) finished() (bool, error) {
 	}
 	var others []other
 	for _, first := range list[low:] {
-		s, k, err := r.look(first)
+		s, k, err := r.examine(first)
 		switch k {
 		case genuine:
 			_ = s.Close()
@@ -290,7 +290,7 @@ func (r *Reader) finished() (bool, error) {
 			others = append(others, other{first, err})
 		case unknown:
 			return false, err
-		case gone:
+		case removed:
 		}
 	}
 	for _, o := range others {

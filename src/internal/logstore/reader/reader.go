@@ -62,9 +62,9 @@ type Reader struct {
 	// seeking is set during the search for the chunk that Next would return.
 	seeking bool
 
-	back    back
-	chunk   Chunk
-	entries []byte
+	backward backward
+	chunk    Chunk
+	entries  []byte
 }
 
 // Open opens the store in dir for reading and positions the Reader before the oldest entry.
@@ -114,7 +114,7 @@ func newReader(dir string, opts Options) (*Reader, error) {
 // Close releases the resources of the Reader.
 func (r *Reader) Close() error {
 	r.close()
-	r.back.close()
+	r.backward.close()
 	r.decoder.Close()
 	return r.watch.close()
 }
@@ -143,7 +143,7 @@ func (r *Reader) Cursor() cursor.Cursor {
 // skipped; *IncompatibleError: the next call continues with the next segment; the error of
 // ctx; others: reading failed, the next call tries again.
 func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
-	r.back.close()
+	r.backward.close()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -226,7 +226,7 @@ func (r *Reader) seekNext() error {
 		return err
 	}
 	if err != nil || !sealed || x.StoreID != r.store {
-		return r.hopNear()
+		return r.seekNear()
 	}
 	if !r.opts.Query.matchesIndex(x) && x.LastSequence >= r.next {
 		missing := r.missing(x.Sequence, 0)
@@ -238,12 +238,12 @@ func (r *Reader) seekNext() error {
 	for i, record := range x.Records {
 		places[i] = segment.Place{Offset: record.Offset, Sequence: record.Sequence}
 	}
-	r.hopTo(places)
+	r.seekPlace(places)
 	return nil
 }
 
-// hopNear moves near r.next in a segment without an index, if that is not near its beginning.
-func (r *Reader) hopNear() error {
+// seekNear moves near r.next in a segment without an index, if that is not near its beginning.
+func (r *Reader) seekNear() error {
 	if r.next <= r.first {
 		return nil
 	}
@@ -262,13 +262,13 @@ func (r *Reader) hopNear() error {
 		}
 		places = []segment.Place{at}
 	}
-	r.hopTo(places)
+	r.seekPlace(places)
 	return nil
 }
 
-// hopTo moves to the last of the places that is not after r.next, if it has the chunk given
+// seekPlace moves to the last of the places that is not after r.next, if it has the chunk given
 // there.
-func (r *Reader) hopTo(places []segment.Place) {
+func (r *Reader) seekPlace(places []segment.Place) {
 	i := sort.Search(len(places), func(i int) bool { return places[i].Sequence > r.next }) - 1
 	if i < 0 {
 		return
@@ -331,7 +331,7 @@ func (r *Reader) step(ctx context.Context) (*Chunk, error) {
 		return nil, nil
 	}
 	if r.seeking {
-		return nil, errSought
+		return nil, errFound
 	}
 	r.entries, err = r.segment.Entries(r.entries, r.decoder, offset, h)
 	if err != nil {
@@ -381,7 +381,7 @@ func (r *Reader) stop(ctx context.Context, err error) error {
 	}
 	if finished {
 		// The writer may have appended before it started the later segment.
-		if again, err := r.changed(); again || err != nil {
+		if changed, err := r.changed(); changed || err != nil {
 			return err
 		}
 	}

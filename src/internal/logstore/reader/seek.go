@@ -137,8 +137,8 @@ func (r *Reader) last(first uint64) (sequence uint64, ok bool, err error) {
 	return h.LastSequence(), true, nil
 }
 
-// errSought reports that the next chunk is the one sought.
-var errSought = errors.New("the chunk is next")
+// errFound reports that the next chunk is the one sought.
+var errFound = errors.New("the chunk is next")
 
 // SeekTime positions the Reader before the first chunk with an entry that may end at or after
 // the real time t (nanoseconds since the Unix epoch), or before an unreadable part of the
@@ -162,7 +162,7 @@ func (r *Reader) SeekTime(ctx context.Context, t int64) error {
 			_, err = r.step(ctx)
 		}
 		switch {
-		case err == errSought || err == io.EOF:
+		case err == errFound || err == io.EOF:
 			return nil
 		case err != nil || len(r.notes) > 0:
 			r.move(at) // Next reports it
@@ -226,7 +226,7 @@ func (r *Reader) SeekNewest() error {
 // move positions the Reader before a sequence; 0 means before the first one.
 func (r *Reader) move(next uint64) {
 	r.close()
-	r.back.close()
+	r.backward.close()
 	r.first, r.next = 0, next
 	r.passed.first = 0
 	r.noted, r.notes = nil, nil

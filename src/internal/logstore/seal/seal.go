@@ -257,12 +257,12 @@ func (w *rewriter) follows(in *segment.Segment, offset int64, h *frame.Header, e
 	return nil
 }
 
-const whatSeparates = frame.Start | frame.Notice
+const separatingFlags = frame.Start | frame.Notice
 
 // fits reports whether the chunk may be merged with the collected ones.
 func (w *rewriter) fits(h *frame.Header) bool {
 	m := &w.merged
-	return m.Flags&whatSeparates == h.Flags&whatSeparates && m.Flags&frame.Start == 0 &&
+	return m.Flags&separatingFlags == h.Flags&separatingFlags && m.Flags&frame.Start == 0 &&
 		len(w.entries) < w.opts.ChunkSize && len(w.entries)+int(h.Uncompressed) <= frame.MaxUncompressed
 }
 

@@ -4,9 +4,9 @@ package segment
 
 import "sort"
 
-// closeEnough is the number of bytes in which Locate does not search: visiting their chunks
+// nearBytes is the number of bytes in which Locate does not search: visiting their chunks
 // costs less.
-const closeEnough = 2 << 20
+const nearBytes = 2 << 20
 
 // Locate searches a segment without an index for an entry, before the chunk at end, which
 // begins after the entry. at is a chunk that begins at or before the entry, close to it; ok
@@ -18,7 +18,7 @@ const closeEnough = 2 << 20
 func (s *Segment) Locate(sequence uint64, store [16]byte, end int64) (at Place, ok bool, after int64, err error) {
 	after = end
 	// No chunk that begins after the entry begins before low.
-	for low := int64(0); after-low > closeEnough; {
+	for low := int64(0); after-low > nearBytes; {
 		probe := low + (after-low)/2
 		places, err := s.Before(probe, store)
 		if err != nil {

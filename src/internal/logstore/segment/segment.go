@@ -17,8 +17,8 @@ import (
 
 // The sizes of a read: small for reading headers only, large for reading everything.
 const (
-	hopRead  = 4 << 10
-	scanRead = 256 << 10
+	headerRead = 4 << 10
+	scanRead   = 256 << 10
 )
 
 // Segment is an open segment file. It stays readable when the file is replaced or removed. It
@@ -55,7 +55,7 @@ func Open(path string) (*Segment, error) {
 		f.Close()
 		return nil, unreadable(path, 0, err)
 	}
-	return &Segment{path: path, file: f, read: hopRead}, nil
+	return &Segment{path: path, file: f, read: headerRead}, nil
 }
 
 // Close closes the file.
@@ -75,7 +75,7 @@ func (s *Segment) Size() (int64, error) {
 
 // Sequential sets whether payloads will be read, too, so that reads are larger.
 func (s *Segment) Sequential(yes bool) {
-	s.read = hopRead
+	s.read = headerRead
 	if yes {
 		s.read = scanRead
 	}

@@ -167,9 +167,9 @@ type verifier struct {
 	store   [16]byte // zero if unknown
 	// The last sequence and hash of the last chunk whose header was examined, and the
 	// number of such chunks. The report has those that were checked.
-	last uint64
-	hash frame.Hash
-	seen int
+	last     uint64
+	hash     frame.Hash
+	examined int
 	// torn is the end of the previous segment if that is torn.
 	torn *segment.CorruptError
 	// ended is the entry of the report for it, added once everything before is checked.
@@ -260,17 +260,17 @@ func (v *verifier) progress(done int64) {
 	}
 }
 
-// broken marks what as a break, unless reading failed.
-func broken(failed, what error) error {
+// broken marks cause as a break, unless reading failed.
+func broken(failed, cause error) error {
 	if failed != nil {
 		return failed
 	}
-	_, corrupt := segment.AsCorrupt(what)
+	_, corrupt := segment.AsCorrupt(cause)
 	var incompatible *segment.IncompatibleError
-	if corrupt || errors.As(what, &incompatible) {
-		return &brokenError{what}
+	if corrupt || errors.As(cause, &incompatible) {
+		return &brokenError{cause}
 	}
-	return what
+	return cause
 }
 
 // isTail reports whether a corrupt part extends to the end of the file. The next segment
@@ -292,12 +292,12 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 		return corrupt(frame.KindSequence, "a start chunk belongs at the beginning of a segment, and only there")
 	case start && h.Sequence != first:
 		return corrupt(frame.KindSequence, "sequence %d in a segment named after %d", h.Sequence, first)
-	case v.passed != nil && v.seen > 0:
+	case v.passed != nil && v.examined > 0:
 		if h.SequenceBefore < v.last {
 			return corrupt(frame.KindSequence, "sequence %d follows %d, which is after the one before", h.Sequence, v.last)
 		}
 		v.hash = h.HashBefore
-	case v.seen == 0:
+	case v.examined == 0:
 		if !start {
 			return corrupt(frame.KindSequence, "the store does not begin with a start chunk")
 		}
@@ -325,13 +325,13 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 		v.passed.To = h.SequenceBefore
 	}
 	v.passed = nil
-	if start && v.seen > 0 && h.Sequence != h.SequenceBefore+1 {
+	if start && v.examined > 0 && h.Sequence != h.SequenceBefore+1 {
 		r.Jumps++
 	}
 	v.torn = nil
 	hash := v.hash
 	v.last, v.hash = h.LastSequence(), h.Hash
-	v.seen++
+	v.examined++
 	if v.last < v.opts.After {
 		return nil // known to be good
 	}

@@ -20,17 +20,17 @@ type FileSystem struct {
 	// Path is the mount point.
 	Path string
 
-	fd     int
-	silent atomic.Bool
-	asked  atomic.Int64
-	valid  uint64
+	fd       int
+	silent   atomic.Bool
+	requests atomic.Int64
+	valid    uint64
 }
 
 // Silence stops answering: further requests are only counted.
 func (f *FileSystem) Silence() { f.silent.Store(true) }
 
-// Asked returns the number of requests since Silence.
-func (f *FileSystem) Asked() int { return int(f.asked.Load()) }
+// Requests returns the number of requests since Silence.
+func (f *FileSystem) Requests() int { return int(f.requests.Load()) }
 
 // Numbers of linux/fuse.h.
 const (
@@ -87,7 +87,7 @@ func (f *FileSystem) serve() {
 			continue
 		}
 		if f.silent.Load() {
-			f.asked.Add(1)
+			f.requests.Add(1)
 			continue
 		}
 		body, errno := f.answer(operation, binary.NativeEndian.Uint64(request[16:]), request[40:n])

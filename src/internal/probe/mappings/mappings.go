@@ -114,7 +114,7 @@ func WatchAll(report func(Mapping)) (*Watcher, error) {
 // allThreads selects all threads, allPoll is how long their records are collected.
 const (
 	allThreads = -1
-	allPoll   = 250 * time.Millisecond
+	allPoll    = 250 * time.Millisecond
 )
 
 // watch watches a thread, on all processors.

@@ -212,17 +212,17 @@ func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
 		return fmt.Errorf("cannot wait for the ring: %w", err)
 	}
 	defer r.wakeAt.Store(math.MaxUint64)
-	looked := false
+	checked := false
 	var armed error
 	// The poller clears earlier wake-ups before it calls the function, and sleeps if
 	// that returns false. Wake-ups after wakeAt is set are not cleared; data that came
 	// before are noticed here. The timer is set here, too, because an earlier expiry
 	// would be cleared.
 	err := r.conn.Read(func(uintptr) bool {
-		if looked || r.woken.Swap(false) {
+		if checked || r.woken.Swap(false) {
 			return true
 		}
-		looked = true
+		checked = true
 		r.wakeAt.Store(mark)
 		if r.Waiting() >= mark {
 			if !r.firstBusy() {

@@ -109,8 +109,8 @@ func (f *Tree) Add(pids ...int) (all []int, err error) {
 		if err != nil {
 			return nil, err
 		}
-		for again := true; again; {
-			again = false
+		for changed := true; changed; {
+			changed = false
 			for _, p := range list {
 				if added[p.Process] || !wanted[p.Pid] && !added[p.Parent] {
 					continue
@@ -120,7 +120,7 @@ func (f *Tree) Add(pids ...int) (all []int, err error) {
 				}
 				added[p.Process], found[p.Pid] = true, true
 				all = append(all, int(p.Pid))
-				again, more = true, true
+				changed, more = true, true
 			}
 		}
 	}

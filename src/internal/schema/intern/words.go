@@ -12,8 +12,8 @@ const MaxWord = 1024
 // Words has words that repeat. The zero value is empty. It must be used by one goroutine only.
 type Words struct{ table map[string]string }
 
-// Of returns w as a string that is shared by equal words.
-func (t *Words) Of(w []byte) string {
+// Intern returns w as a string that is shared by equal words.
+func (t *Words) Intern(w []byte) string {
 	if len(w) == 0 {
 		return ""
 	}

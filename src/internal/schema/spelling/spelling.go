@@ -54,9 +54,9 @@ func (t *Table) Add(name string, spellings ...string) (conflict, other string) {
 	return "", ""
 }
 
-// Of returns the spellings of the name that text is a spelling of, ignoring case, spaces,
+// Lookup returns the spellings of the name that text is a spelling of, ignoring case, spaces,
 // hyphens, underscores and slashes; nil if it is not in the table.
-func (t *Table) Of(text string) []string {
+func (t *Table) Lookup(text string) []string {
 	if t == nil {
 		return nil
 	}

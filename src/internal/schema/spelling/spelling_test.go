@@ -17,15 +17,15 @@ func TestEachSpellingFindsAllSpellingsOfItsName(t *testing.T) {
 	}
 	want := []string{"SHA1", "sha1", "SHA-1", "sha-1"}
 	for _, text := range []string{"SHA1", "sha1", "Sha 1", "sha-1", "SHA_1"} {
-		if got := table.Of(text); !slices.Equal(got, want) {
+		if got := table.Lookup(text); !slices.Equal(got, want) {
 			t.Errorf("%q has the spellings %q, want %q", text, got, want)
 		}
 	}
-	if got := table.Of("SHA512/256"); !slices.Contains(got, "SHA512-256") {
+	if got := table.Lookup("SHA512/256"); !slices.Contains(got, "SHA512-256") {
 		t.Errorf("SHA512/256 has the spellings %q", got)
 	}
 	for _, text := range []string{"", "SHA", "SHA11"} {
-		if got := table.Of(text); got != nil {
+		if got := table.Lookup(text); got != nil {
 			t.Errorf("%q has the spellings %q", text, got)
 		}
 	}
@@ -40,17 +40,17 @@ func TestASpellingHasOneName(t *testing.T) {
 	if s, other := table.Add("SHA2-256", "sha-256"); s != "sha-256" || other != "SHA256" {
 		t.Errorf("the conflict is %q of %q", s, other)
 	}
-	if got := table.Of("SHA2-256"); got != nil {
+	if got := table.Lookup("SHA2-256"); got != nil {
 		t.Errorf("the refused name has the spellings %q", got)
 	}
-	if s, _ := table.Add("SHA256", "SHA2-256"); s != "" || !slices.Contains(table.Of("sha256"), "SHA2-256") {
-		t.Errorf("a later spelling is not added: %q", table.Of("sha256"))
+	if s, _ := table.Add("SHA256", "SHA2-256"); s != "" || !slices.Contains(table.Lookup("sha256"), "SHA2-256") {
+		t.Errorf("a later spelling is not added: %q", table.Lookup("sha256"))
 	}
 }
 
 func TestNamesHaveNoSpellingsWithoutATable(t *testing.T) {
 	var none *Table
-	if none.Of("x") != nil || none.Names() != nil {
+	if none.Lookup("x") != nil || none.Names() != nil {
 		t.Error("a nil table has spellings")
 	}
 }

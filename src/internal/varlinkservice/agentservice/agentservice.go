@@ -239,8 +239,8 @@ func clip(text string) string {
 	return escape(text)
 }
 
-// errGone ends a connection whose peer disconnected during Follow.
-var errGone = errors.New("the peer has closed the connection")
+// errDisconnected ends a connection whose peer disconnected during Follow.
+var errDisconnected = errors.New("the peer has closed the connection")
 
 // Follow implements the interface.
 func (s *service) Follow(ctx context.Context, c api.VarlinkCall) error {
@@ -261,8 +261,8 @@ func (s *service) Follow(ctx context.Context, c api.VarlinkCall) error {
 	defer cancel(nil)
 	go func() {
 		select {
-		case <-caller.Gone():
-			cancel(errGone)
+		case <-caller.Disconnected():
+			cancel(errDisconnected)
 		case <-following.Done():
 		}
 	}()
@@ -278,8 +278,8 @@ func (s *service) Follow(ctx context.Context, c api.VarlinkCall) error {
 	switch {
 	case unsent != nil:
 		return unsent
-	case context.Cause(following) == errGone:
-		return errGone
+	case context.Cause(following) == errDisconnected:
+		return errDisconnected
 	case errors.Is(err, agent.ErrLagging):
 		return c.ReplyLagging(ctx, last)
 	}

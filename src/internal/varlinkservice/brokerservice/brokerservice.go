@@ -176,8 +176,8 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 	}
 }
 
-// errGone ends a connection whose peer disconnected during a call.
-var errGone = errors.New("the peer has closed the connection")
+// errDisconnected ends a connection whose peer disconnected during a call.
+var errDisconnected = errors.New("the peer has closed the connection")
 
 // connected returns a context that ends with errGone when the peer disconnects: it may do so while
 // nothing is sent to it.
@@ -185,8 +185,8 @@ func connected(ctx context.Context, caller *varlinkservice.Conn) (until context.
 	until, end := context.WithCancelCause(ctx)
 	go func() {
 		select {
-		case <-caller.Gone():
-			end(errGone)
+		case <-caller.Disconnected():
+			end(errDisconnected)
 		case <-until.Done():
 		}
 	}()
@@ -195,8 +195,8 @@ func connected(ctx context.Context, caller *varlinkservice.Conn) (until context.
 
 // interrupted replies to a call that ended early.
 func (s *service) interrupted(ctx, reading context.Context, c *api.VarlinkCall, after string, err error) error {
-	if context.Cause(reading) == errGone {
-		return errGone
+	if context.Cause(reading) == errDisconnected {
+		return errDisconnected
 	}
 	c.Continues = false
 	return s.fail(ctx, c, after, err)

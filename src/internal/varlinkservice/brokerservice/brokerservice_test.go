@@ -48,7 +48,7 @@ func serve(t *testing.T, peer varlinkservice.Peer, group *uint32) *served {
 	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s.broker, err = broker.New(broker.Options{
 		LogDir: s.log.Dir, StateDir: t.TempDir(), Registry: registry, Agent: &brokertest.Agent{Log: s.log}, Log: silent,
-		Form: func(dst []byte, _ *event.Entry) []byte { return dst },
+		Encoder: func(dst []byte, _ *event.Entry) []byte { return dst },
 	})
 	if err != nil {
 		t.Fatal(err)

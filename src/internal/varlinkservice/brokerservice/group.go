@@ -10,7 +10,7 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
 
-// appendGroup is the reading.Form for groups as JSON.
+// appendGroup is the reading.Encoder for groups as JSON.
 func appendGroup(dst []byte, e *event.Entry) []byte {
 	g := e.Group
 	to := api.Group{

@@ -19,12 +19,12 @@ type operationPage struct {
 	Missing    uint64            `json:"missing"`
 }
 
-// operationForm is the operations.Form of replies: JSON. An operation that is too large comes without
+// operationEncoder is the operations.Encoder of replies: JSON. An operation that is too large comes without
 // the contexts inside it, or without its data.
-type operationForm struct{}
+type operationEncoder struct{}
 
-// Append implements operations.Form.
-func (operationForm) Append(dst []byte, o *operations.Operation) []byte {
+// Append implements operations.Encoder.
+func (operationEncoder) Append(dst []byte, o *operations.Operation) []byte {
 	to := operationOf(o)
 	text, err := json.Marshal(&to)
 	if err == nil && len(text) > reading.MaxPage {
@@ -71,7 +71,7 @@ func (s *service) ReadOperations(ctx context.Context, c api.VarlinkCall, after s
 	defer cancel()
 	for at := after; ; {
 		page, err := s.broker.ReadOperations(until, at, f, operations.Options{
-			Form: operationForm{}, Most: limit, Size: reading.MaxPage, NewestFirst: reverse != nil && *reverse,
+			Encoder: operationEncoder{}, Most: limit, Size: reading.MaxPage, NewestFirst: reverse != nil && *reverse,
 		})
 		if err == nil && len(page.Ends) == 0 && page.Unreadable {
 			err = s.broker.Unreadable()

@@ -165,9 +165,9 @@ func (c *Connection) derive(p *Packet) {
 	c.client, c.server = derive(c.destination, c.version)
 }
 
-// Open returns the frames of a packet, nil if it cannot be decrypted. again reports
+// Open returns the frames of a packet, nil if it cannot be decrypted. restarted reports
 // whether the client restarts the handshake: its earlier messages are void.
-func (c *Connection) Open(fromClient bool, p *Packet) (frames []byte, again bool) {
+func (c *Connection) Open(fromClient bool, p *Packet) (frames []byte, restarted bool) {
 	if !fromClient {
 		server := c.server
 		// The server may choose the other version (RFC 9368).

@@ -355,14 +355,14 @@ func (p *Parser) negotiate() {
 		return
 	}
 	p.negotiated = true
-	of, _ := split(p.directions[client].lists)
-	by, _ := split(p.directions[1-client].lists)
+	clientLists, _ := split(p.directions[client].lists)
+	serverLists, _ := split(p.directions[1-client].lists)
 	pick := func(list int) string {
-		for name := range bytes.SplitSeq(of[list], []byte(",")) {
+		for name := range bytes.SplitSeq(clientLists[list], []byte(",")) {
 			if len(name) == 0 || list == listKeyExchange && indicator(name) {
 				continue
 			}
-			for candidate := range bytes.SplitSeq(by[list], []byte(",")) {
+			for candidate := range bytes.SplitSeq(serverLists[list], []byte(",")) {
 				if bytes.Equal(name, candidate) {
 					return registered(name)
 				}

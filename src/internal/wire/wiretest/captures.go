@@ -49,15 +49,15 @@ func Captures(t testing.TB) []Capture {
 				c.Want[key] = value
 				continue
 			}
-			who, data, _ := strings.Cut(line, " ")
-			if who == "#" {
+			side, data, _ := strings.Cut(line, " ")
+			if side == "#" {
 				continue
 			}
 			b, err := hex.DecodeString(data)
-			if err != nil || who != "c" && who != "s" {
+			if err != nil || side != "c" && side != "s" {
 				t.Fatalf("%s: %q is not a line of a capture: %v", file, line, err)
 			}
-			c.Portions = append(c.Portions, Portion{who == "c", b})
+			c.Portions = append(c.Portions, Portion{side == "c", b})
 		}
 		all = append(all, c)
 	}

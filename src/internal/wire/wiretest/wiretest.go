@@ -133,17 +133,17 @@ func Plain(stream []byte) int {
 
 // Certificate returns a self-signed certificate for a new key of the given kind: an
 // elliptic.Curve, an ed25519.PrivateKey or a number of RSA bits.
-func Certificate(t testing.TB, of any) tls.Certificate {
+func Certificate(t testing.TB, kind any) tls.Certificate {
 	t.Helper()
 	var key crypto.Signer
 	var err error
-	switch of := of.(type) {
+	switch kind := kind.(type) {
 	case elliptic.Curve:
-		key, err = ecdsa.GenerateKey(of, rand.Reader)
+		key, err = ecdsa.GenerateKey(kind, rand.Reader)
 	case ed25519.PrivateKey:
 		_, key, err = ed25519.GenerateKey(rand.Reader)
 	case int:
-		key, err = rsa.GenerateKey(rand.Reader, of)
+		key, err = rsa.GenerateKey(rand.Reader, kind)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -194,7 +194,7 @@ func Show(ctx context.Context, o *Options, out *output.Output) (*viewer.Viewer, 
 // entries precede the page.
 func (b *backward) seek(size uint64) (p *page, more bool, err error) {
 	p = newPage(b)
-	p.from, more, err = b.source.Back(b.from, size)
+	p.from, more, err = b.source.StepBack(b.from, size)
 	if err != nil {
 		return nil, false, err
 	}
@@ -262,14 +262,14 @@ func (b *backward) placeNotices(p *page) {
 func (b *backward) reopen(p *page) {
 	var entries []entry
 	used := make(map[event.ContextID]bool)
-	for again := true; again; {
-		again = false
+	for changed := true; changed; {
+		changed = false
 		b.open = slices.DeleteFunc(b.open, func(t tree) bool {
 			if !p.ids[t.needs] && !slices.ContainsFunc(t.contexts, func(id event.ContextID) bool { return used[id] }) {
 				return false
 			}
 			for _, id := range t.contexts {
-				again = again || !used[id]
+				changed = changed || !used[id]
 				used[id] = true
 			}
 			entries = append(entries, t.entries...)

@@ -9,9 +9,9 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// skipBehind is the number of entries that are read after a group with the sign, because its
+// skipAfter is the number of entries that are read after a group with the sign, because its
 // operation may extend to them.
-const skipBehind = 32768
+const skipAfter = 32768
 
 // skip skips a part of the log without selected operations, if it is long enough.
 func (b *backward) skip(ctx context.Context) error {
@@ -33,9 +33,9 @@ func (b *backward) skip(ctx context.Context) error {
 	}
 	to := begin
 	if ok {
-		to = hit + skipBehind
+		to = hit + skipAfter
 	}
-	if to+skipBehind >= b.from.Sequence {
+	if to+skipAfter >= b.from.Sequence {
 		return nil // continuing is cheaper than reading a part twice
 	}
 	b.skipped = true

@@ -54,11 +54,11 @@ func HTML(w io.Writer, r *report.Report) error {
 func outcomes(v report.AxisVerdict) string {
 	var parts []string
 	for _, p := range []struct {
-		n    uint64
-		what string
+		n       uint64
+		outcome string
 	}{{v.Yes, "yes"}, {v.No, "no"}, {v.Undecided, "unknown"}} {
 		if p.n > 0 {
-			parts = append(parts, report.Grouped(p.n)+" "+p.what)
+			parts = append(parts, report.Grouped(p.n)+" "+p.outcome)
 		}
 	}
 	if parts == nil {

@@ -219,13 +219,13 @@ func (t *textWriter) changes() {
 	}
 }
 
-func (t *textWriter) change(c *report.Change, what string) {
+func (t *textWriter) change(c *report.Change, subject string) {
 	const stateColumns = 9
 	style := map[report.State]string{report.New: stylePart, report.Still: styleFaint, report.Stopped: styleGood, report.NotSeen: styleFaint}[c.State]
 	if c.State == report.New && c.Open {
 		style = styleBad
 	}
-	text := fmt.Sprintf("%s: %s; %s, last %s.", c.Label(), what, report.Counted(c.Operations, "operation"), t.at(c.Last))
+	text := fmt.Sprintf("%s: %s; %s, last %s.", c.Label(), subject, report.Counted(c.Operations, "operation"), t.at(c.Last))
 	if c.Why != "" {
 		text += " " + c.Why
 	}

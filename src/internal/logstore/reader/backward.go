@@ -12,8 +12,8 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// back is the position of reading backwards. The zero value means no position yet.
-type back struct {
+// backward is the position of reading backwards. The zero value means no position yet.
+type backward struct {
 	segment *segment.Segment
 	// first is the number in the name of the segment. It is kept after the segment.
 	first uint64
@@ -27,11 +27,11 @@ type back struct {
 	newest bool
 }
 
-func (b *back) close() {
+func (b *backward) close() {
 	if b.segment != nil {
 		_ = b.segment.Close()
 	}
-	*b = back{}
+	*b = backward{}
 }
 
 // Previous returns the chunk before the position of the Reader and moves the Reader before
@@ -45,7 +45,7 @@ func (r *Reader) Previous() (*Chunk, error) {
 	for {
 		var chunk *Chunk
 		var err error
-		if len(r.back.places) == 0 {
+		if len(r.backward.places) == 0 {
 			err = r.searchBack()
 		} else {
 			chunk, err = r.stepBack()
@@ -61,9 +61,9 @@ func (r *Reader) Previous() (*Chunk, error) {
 
 // passBack skips the unreadable segment r.back.first and continues with the one before it.
 func (r *Reader) passBack(e *UnreadableError) {
-	first := r.back.first
-	r.back.close()
-	r.back.first = first
+	first := r.backward.first
+	r.backward.close()
+	r.backward.first = first
 	if first < r.next {
 		e.From, e.To = first, r.next-1
 		r.next = first
@@ -72,7 +72,7 @@ func (r *Reader) passBack(e *UnreadableError) {
 
 // searchBack searches for more chunks.
 func (r *Reader) searchBack() error {
-	b := &r.back
+	b := &r.backward
 	if b.segment == nil {
 		return r.enterBack()
 	}
@@ -93,13 +93,13 @@ func (r *Reader) searchBack() error {
 		damage = r.damageBack(0)
 	}
 	_ = b.segment.Close()
-	*b = back{first: b.first}
+	*b = backward{first: b.first}
 	return damage
 }
 
 // enterBack opens the previous segment.
 func (r *Reader) enterBack() error {
-	b := &r.back
+	b := &r.backward
 	list, err := r.list()
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (r *Reader) enterBack() error {
 		_ = s.Close()
 		return err
 	}
-	*b = back{segment: s, first: first, end: size, limit: size, newest: i == len(list) && r.single == ""}
+	*b = backward{segment: s, first: first, end: size, limit: size, newest: i == len(list) && r.single == ""}
 	x, sealed, err := s.Index()
 	if err != nil && !isPlaced(err) {
 		return err
@@ -149,7 +149,7 @@ func (r *Reader) enterBack() error {
 
 // beginBack skips the end of a segment without an index, if it is after the position.
 func (r *Reader) beginBack() error {
-	b := &r.back
+	b := &r.backward
 	places, err := b.segment.Before(b.end, r.store)
 	if err != nil || len(places) == 0 {
 		return err
@@ -165,7 +165,7 @@ func (r *Reader) beginBack() error {
 
 // damageBack reports that the bytes from offset to the chunk visited last are not a chunk.
 func (r *Reader) damageBack(offset int64) error {
-	b := &r.back
+	b := &r.backward
 	e := &CorruptError{
 		Segment: b.segment.Path(), Offset: offset, Skipped: b.limit - offset,
 		Kind: frame.KindHeader, Detail: "no chunk can be trusted here",
@@ -176,7 +176,7 @@ func (r *Reader) damageBack(offset int64) error {
 
 // stepBack visits the last of the places.
 func (r *Reader) stepBack() (*Chunk, error) {
-	b, h := &r.back, &r.chunk.Header
+	b, h := &r.backward, &r.chunk.Header
 	place := b.places[len(b.places)-1]
 	if err := b.segment.Header(place.Offset, h); err != nil {
 		b.places = b.places[:len(b.places)-1]
