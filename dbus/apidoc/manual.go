@@ -87,8 +87,8 @@ func (w *manualWriter) member(i *iface, m *member, kind string, isSignal bool) {
 	w.examples(i.name + "." + m.name)
 }
 
-func (w *manualWriter) examples(of string) {
-	for _, e := range w.source.examples[of] {
+func (w *manualWriter) examples(memberName string) {
+	for _, e := range w.source.examples[memberName] {
 		if e.text != "" {
 			w.WriteString(".Pp\n")
 			w.text(e.text)

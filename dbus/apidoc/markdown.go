@@ -103,8 +103,8 @@ func (w *markdownWriter) member(i *iface, m *member, isSignal bool) {
 	w.examples(i.name + "." + m.name)
 }
 
-func (w *markdownWriter) examples(of string) {
-	for _, e := range w.source.examples[of] {
+func (w *markdownWriter) examples(memberName string) {
+	for _, e := range w.source.examples[memberName] {
 		if e.text != "" {
 			w.wrap("", e.text)
 			w.WriteString("\n")

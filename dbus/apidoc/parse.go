@@ -227,27 +227,27 @@ func parseComment(text string) (*comment, error) {
 	c := &comment{subject: first[1], args: map[string][]block{}}
 	var w writer
 	w.line(first[2])
-	of := "" // the argument that the lines describe
+	argument := "" // the argument that the lines describe
 	finish := func() {
 		switch {
-		case of == "short_description":
+		case argument == "short_description":
 			if len(w.blocks) > 0 {
 				c.summary = w.blocks[0].text
 			}
-		case of != "":
-			c.args[of] = w.blocks
+		case argument != "":
+			c.args[argument] = w.blocks
 		default:
 			c.text = append(c.text, w.blocks...)
 		}
-		of, w = "", writer{}
+		argument, w = "", writer{}
 	}
 	for _, line := range lines[1:] {
 		line = strings.TrimSpace(line)
 		if m := argName.FindStringSubmatch(line); m != nil {
 			finish()
-			of, line = m[1], m[2]
+			argument, line = m[1], m[2]
 		}
-		if line == "" && of != "" {
+		if line == "" && argument != "" {
 			finish()
 		}
 		w.line(line)
@@ -321,7 +321,7 @@ func parseExamples(text string, interfaces []*iface) (map[string][]example, erro
 		known[i.name+".Properties"] = true
 	}
 	examples := map[string][]example{}
-	of, open := "", false
+	memberName, open := "", false
 	for n, line := range strings.Split(text, "\n") {
 		command, isCommand := strings.CutPrefix(line, "    ")
 		switch {
@@ -329,18 +329,18 @@ func parseExamples(text string, interfaces []*iface) (map[string][]example, erro
 		case line == "":
 			open = false
 		case strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]"):
-			of, open = line[1:len(line)-1], false
-			if !known[of] {
-				return nil, fmt.Errorf("line %d: there is no %s", n+1, of)
+			memberName, open = line[1:len(line)-1], false
+			if !known[memberName] {
+				return nil, fmt.Errorf("line %d: there is no %s", n+1, memberName)
 			}
-		case of == "":
+		case memberName == "":
 			return nil, fmt.Errorf("line %d: an example of nothing", n+1)
 		default:
 			if !open {
-				examples[of] = append(examples[of], example{})
+				examples[memberName] = append(examples[memberName], example{})
 				open = true
 			}
-			e := &examples[of][len(examples[of])-1]
+			e := &examples[memberName][len(examples[memberName])-1]
 			switch {
 			case isCommand:
 				e.commands += command + "\n"

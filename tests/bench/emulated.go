@@ -143,9 +143,9 @@ func measureInstructions() (list figures.List, err error) {
 	if err != nil {
 		return nil, err
 	}
-	add := func(name string, p pair, target float64, what string) {
+	add := func(name string, p pair, target float64, subject string) {
 		list.AtMost(name, p.ratio.Median(), target, p.ratio.Spread()+fmt.Sprintf(
-			"; medians: %.0f instructions added to %.0f, %s, front end %s, emulated", p.added.Median(), p.empty.Median(), what, w.frontEnd))
+			"; medians: %.0f instructions added to %.0f, %s, front end %s, emulated", p.added.Median(), p.empty.Median(), subject, w.frontEnd))
 	}
 	// While idle, the emulated clock skips ahead (sleep=off).
 	const seconds = 300

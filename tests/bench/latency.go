@@ -33,7 +33,7 @@ type group struct {
 // program's timestamp of the first event of each group until another process sees the
 // whole chunk in the file.
 func (b *bench) latency() error {
-	const pace, window = 100000, 100
+	const hitRate, window = 100000, 100
 	seconds := b.pick(4, 10)
 	a, err := b.startAgent(defaults, b.publisher("replay"))
 	if err != nil {
@@ -46,7 +46,7 @@ func (b *bench) latency() error {
 	defer f.close()
 	done := make(chan error, 1)
 	go func() {
-		_, err := b.fire(1, pace, seconds)
+		_, err := b.fire(1, hitRate, seconds)
 		time.Sleep(4 * window * time.Millisecond)
 		done <- err
 	}()
@@ -55,7 +55,7 @@ func (b *bench) latency() error {
 		case err = <-done:
 			finished = true
 		case <-time.After(pollEvery):
-			if err = f.look(); err != nil {
+			if err = f.measure(); err != nil {
 				finished = true
 			}
 		}
@@ -108,8 +108,8 @@ func (f *follower) close() {
 	f.zstd.Close()
 }
 
-// look measures the groups of the chunks committed since the last call.
-func (f *follower) look() error {
+// measure measures the groups of the chunks committed since the last call.
+func (f *follower) measure() error {
 	var seen uint64
 	return f.each(func() { seen = bootTime() }, func(g *group) error {
 		if g.Start > seen {

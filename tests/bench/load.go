@@ -107,9 +107,9 @@ const rateLimit = 0.96 * 250000
 // onePublisher measures the agent at 100,000 hits per second, at the default limit per
 // process, and at full speed without that limit.
 func (b *bench) onePublisher() error {
-	const pace = 100000
+	const hitRate = 100000
 	seconds := b.pick(4, 10)
-	paced, err := b.underLoad(defaults, 1, pace, seconds)
+	paced, err := b.underLoad(defaults, 1, hitRate, seconds)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (b *bench) onePublisher() error {
 	if !paced.lossless() {
 		best = &load{}
 	}
-	b.figures.AtLeast("lossless_hits_per_s", best.rate, pace, fmt.Sprintf(
+	b.figures.AtLeast("lossless_hits_per_s", best.rate, hitRate, fmt.Sprintf(
 		"1 publisher, defaults (rate_limit 250,000), %d s each: %v; %v", seconds, paced, best))
 	b.figures.Add("lossless_hits_per_s_unlimited", most.rate, fmt.Sprintf(
 		"1 publisher, rate_limit off; at full speed %v", full))
@@ -170,9 +170,9 @@ func (b *bench) severalPublishers() error {
 // soak measures the peak memory of the agent in a minute of load, in which segments are
 // completed and sealed.
 func (b *bench) soak() error {
-	const pace = 160000
+	const hitRate = 160000
 	seconds := b.pick(15, 60)
-	l, err := b.underLoad(defaults, 2, pace, seconds)
+	l, err := b.underLoad(defaults, 2, hitRate, seconds)
 	if err != nil {
 		return err
 	}

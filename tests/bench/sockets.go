@@ -354,9 +354,9 @@ func (b *bench) sockets() error {
 	if err != nil {
 		return err
 	}
-	report := func(name string, p pair, target float64, what string) {
+	report := func(name string, p pair, target float64, subject string) {
 		b.figures.AtMost(name, p.ratio.Median(), target, p.ratio.Spread()+fmt.Sprintf(
-			"; medians: %.0f ns added to %.0f ns, %s, front end %s", p.added.Median(), p.empty.Median(), what, w.frontEnd))
+			"; medians: %.0f ns added to %.0f ns, %s, front end %s", p.added.Median(), p.empty.Median(), subject, w.frontEnd))
 	}
 	report("wire_send_ratio", w.send, 1.10, "a call that sends a byte on an established connection")
 	report("wire_receive_ratio", w.receive, 1.10, "a call that receives a byte")

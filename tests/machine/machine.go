@@ -189,12 +189,12 @@ func (m *Machine) Write(t *testing.T, name, text string) {
 	}
 }
 
-// WaitFor waits until a condition is true. what names it in the error message.
-func WaitFor(t *testing.T, what string, condition func() bool) {
+// WaitFor waits until a condition is true. awaited names it in the error message.
+func WaitFor(t *testing.T, awaited string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(Patience); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("timed out after %v waiting for %s", Patience, what)
+			t.Fatalf("timed out after %v waiting for %s", Patience, awaited)
 		}
 	}
 }

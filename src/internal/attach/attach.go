@@ -109,10 +109,10 @@ type Libraries struct {
 	// be opened.
 	absent      []*discover.AbsentError
 	unreachable []discover.Unreachable
-	// led maps a path to the file that it last led to. last is the time of the last
+	// targets maps a path to the file that it last led to. last is the time of the last
 	// search, zero if there was none since the finder was replaced; noticed is the time
 	// of the first change since then. In nanoseconds since boot.
-	led           map[string]fileID
+	targets       map[string]fileID
 	last, noticed uint64
 	// none is set if it was logged that no library is attached.
 	none bool
@@ -152,7 +152,7 @@ func New(o Options) *Libraries {
 		sources: o.Sources,
 		tracer:  o.Tracer, log: o.Log, finder: o.Finder, others: o.Others, notify: o.Changed, miss: o.Missed, attached: o.Attached,
 		changed: wakeup.New(), detached: wakeup.New(),
-		files: map[fileID]*tracked{}, led: map[string]fileID{},
+		files: map[fileID]*tracked{}, targets: map[string]fileID{},
 	}
 }
 

@@ -285,8 +285,8 @@ func (l *Libraries) forgetAhead() {
 func (l *Libraries) setTarget(id fileID, path string, noticed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	old, known := l.led[path]
-	l.led[path] = id
+	old, known := l.targets[path]
+	l.targets[path] = id
 	f := l.files[id]
 	if l.last == 0 || f == nil || known && old == id {
 		return

@@ -111,7 +111,7 @@ func (c *call) enter() error {
 	if name, _ := c.message.Headers[dbus.FieldMember].Value().(string); name == "Read" || name == "ReadOperations" {
 		want = reading.MaxPage + marshal.Overhead
 	}
-	if s.calls.Alone(c.sender) {
+	if s.calls.OnlyPending(c.sender) {
 		s.watcher.NoteCall(c.sender)
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, readTime)

@@ -108,7 +108,7 @@ func New(o Options) (*Service, error) {
 	s.following, s.stopFollow = context.WithCancel(s.streaming)
 	s.ended, s.end = context.WithCancel(context.Background())
 	s.socket, s.conn, err = transport.Connect(o.Address, transport.Options{MaxMessage: maxMessage, Refuse: s.refuse},
-		dbus.WithHandler(object.Handler(s.called)), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.received))
+		dbus.WithHandler(object.Handler(s.called)), dbus.WithSignalHandler(disconnectWatcher{s}), dbus.WithIncomingInterceptor(s.received))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoBus, err)
 	}
@@ -130,11 +130,11 @@ func New(o Options) (*Service, error) {
 
 const busName = "org.freedesktop.DBus"
 
-// departures watches for clients that disconnect.
-type departures struct{ service *Service }
+// disconnectWatcher watches for clients that disconnect.
+type disconnectWatcher struct{ service *Service }
 
 // DeliverSignal implements dbus.SignalHandler.
-func (d departures) DeliverSignal(iface, name string, signal *dbus.Signal) {
+func (d disconnectWatcher) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	if iface != busName || name != "NameOwnerChanged" || signal.Sender != busName || len(signal.Body) != 3 {
 		return
 	}

@@ -16,11 +16,11 @@ var ErrNotELF = errors.New("not an ELF file")
 type FormatError struct {
 	// Part is the malformed part, such as "section headers".
 	Part string
-	// Why is the defect.
-	Why string
+	// Reason is the defect.
+	Reason string
 }
 
-func (e *FormatError) Error() string { return e.Part + ": " + e.Why }
+func (e *FormatError) Error() string { return e.Part + ": " + e.Reason }
 
 // UnsupportedError reports a valid ELF file of a kind that this package does not
 // support.

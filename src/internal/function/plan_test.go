@@ -69,7 +69,7 @@ func TestALibraryWithoutLayersIsRefusedWithTheReason(t *testing.T) {
 	}{
 		"no layer": {func(l *layout.Library) {
 			l.Handshakes, l.PublicKey = false, false
-			l.Refusals = []layout.Refusal{{Subject: "version", Why: "two places"}}
+			l.Refusals = []layout.Refusal{{Subject: "version", Reason: "two places"}}
 		}, "version: two places"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -90,8 +90,8 @@ type Entries interface {
 type Inventory struct {
 	config Config
 
-	// catching serialises catching up and maintenance. It is taken before mu.
-	catching sync.Mutex
+	// updating serialises catching up and maintenance. It is taken before mu.
+	updating sync.Mutex
 	counter  *counting.Counter // nil: to be restored from the database
 
 	// whole is set if the rows of incomplete operations match state.
@@ -162,8 +162,8 @@ func (i *Inventory) begin(ctx context.Context, damage error) error {
 
 // Close closes the inventory.
 func (i *Inventory) Close() error {
-	i.catching.Lock()
-	defer i.catching.Unlock()
+	i.updating.Lock()
+	defer i.updating.Unlock()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.db == nil {
@@ -184,8 +184,8 @@ func (i *Inventory) UpToDate() string {
 // CatchUp counts the entries of the log after the last counted one. If it is interrupted, it stores the
 // counts so far. It also compacts and deletes old rows, at most once a day.
 func (i *Inventory) CatchUp(ctx context.Context, source Source) error {
-	i.catching.Lock()
-	defer i.catching.Unlock()
+	i.updating.Lock()
+	defer i.updating.Unlock()
 	err := i.damaged()
 	if err == nil {
 		err = i.catchUp(ctx, source)

@@ -91,7 +91,7 @@ func (c *call) enter() (err error) {
 		return err
 	}
 	c.known = true
-	if s.calls.Alone(c.sender) {
+	if s.calls.OnlyPending(c.sender) {
 		s.watcher.NoteCall(c.sender)
 	}
 	return nil

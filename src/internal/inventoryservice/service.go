@@ -126,7 +126,7 @@ func New(o Options) (*Service, error) {
 	s.ended, s.end = context.WithCancel(context.Background())
 	s.changes = newChanges(s)
 	s.socket, s.conn, err = transport.Connect(o.Address, transport.Options{MaxMessage: maxMessage, Refuse: s.refuse},
-		dbus.WithHandler(object.Handler(s.called)), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.received))
+		dbus.WithHandler(object.Handler(s.called)), dbus.WithSignalHandler(disconnectWatcher{s}), dbus.WithIncomingInterceptor(s.received))
 	if err != nil {
 		return nil, err
 	}
@@ -144,11 +144,11 @@ func New(o Options) (*Service, error) {
 	return s, nil
 }
 
-// departures watches for clients that disconnect.
-type departures struct{ service *Service }
+// disconnectWatcher watches for clients that disconnect.
+type disconnectWatcher struct{ service *Service }
 
 // DeliverSignal implements dbus.SignalHandler.
-func (d departures) DeliverSignal(iface, name string, signal *dbus.Signal) {
+func (d disconnectWatcher) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	var client, before, owner string
 	if iface != busName || name != "NameOwnerChanged" || signal.Sender != busName || dbus.Store(signal.Body, &client, &before, &owner) != nil {
 		return
@@ -179,7 +179,7 @@ func (s *Service) Serve(ctx context.Context, i Inventory) error {
 	s.updates.Run = s.update
 	var running sync.WaitGroup
 	running.Go(func() { s.changes.run(s.ended) })
-	running.Go(s.upkeep)
+	running.Go(s.maintain)
 	err := s.ownName(ctx)
 	// The next service counts entries again whose counts were not stored.
 	stop()
@@ -199,8 +199,8 @@ const (
 	updatePause = time.Hour
 )
 
-// upkeep releases unused resources, and catches up with the log, periodically.
-func (s *Service) upkeep() {
+// maintain releases unused resources, and catches up with the log, periodically.
+func (s *Service) maintain() {
 	sweep, update := time.NewTicker(sweepPause), time.NewTicker(updatePause)
 	defer sweep.Stop()
 	defer update.Stop()

@@ -474,9 +474,9 @@ type Value struct {
 type Refusal struct {
 	// Subject names the value, the function or the layer.
 	Subject string
-	// Why is the reason.
-	Why string
+	// Reason explains the refusal.
+	Reason string
 }
 
 // String returns the name and the reason.
-func (r Refusal) String() string { return r.Subject + ": " + r.Why }
+func (r Refusal) String() string { return r.Subject + ": " + r.Reason }

@@ -176,7 +176,7 @@ func (w *Writer) Seal(ctx context.Context, done func(Sealed)) error {
 	}
 	defer s.Close()
 	for _, first := range list[:len(list)-1] {
-		result, err := w.sealOne(ctx, s, first)
+		result, err := w.sealSegment(ctx, s, first)
 		_, damaged := segment.AsCorrupt(err)
 		switch {
 		case errors.Is(err, errSettled), errors.Is(err, seal.ErrSealed), errors.Is(err, fs.ErrNotExist):
@@ -192,9 +192,9 @@ func (w *Writer) Seal(ctx context.Context, done func(Sealed)) error {
 // errSettled reports that a segment is known to be sealed or damaged.
 var errSettled = errors.New("segment needs no sealing")
 
-// sealOne holds the lock for one segment, so that a segment cannot be removed while it is
+// sealSegment holds the lock for one segment, so that a segment cannot be removed while it is
 // being sealed and then be put back.
-func (w *Writer) sealOne(ctx context.Context, s *seal.Sealer, first uint64) (seal.Result, error) {
+func (w *Writer) sealSegment(ctx context.Context, s *seal.Sealer, first uint64) (seal.Result, error) {
 	w.maintenance.Lock()
 	defer w.maintenance.Unlock()
 	if err := ctx.Err(); err != nil {

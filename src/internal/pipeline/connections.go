@@ -178,17 +178,17 @@ func (c *connections) wait(otherwise time.Duration) time.Duration {
 	case c == nil:
 		return otherwise
 	case c.tracker.Stats().Open > 0:
-		return sooner(otherwise, expireInterval)
+		return shorter(otherwise, expireInterval)
 	}
-	return sooner(otherwise, idleCountInterval)
+	return shorter(otherwise, idleCountInterval)
 }
 
-// sooner returns the shorter time; otherwise is negative for no limit.
-func sooner(otherwise, limit time.Duration) time.Duration {
-	if otherwise < 0 {
+// shorter returns the shorter time; other is negative for no limit.
+func shorter(other, limit time.Duration) time.Duration {
+	if other < 0 {
 		return limit
 	}
-	return min(otherwise, limit)
+	return min(other, limit)
 }
 
 // countExcluded counts a handshake that is not recorded.

@@ -140,7 +140,7 @@ func (f *functions) wait(otherwise time.Duration) time.Duration {
 	if f == nil || f.tracker.Stats().Open == 0 {
 		return otherwise
 	}
-	return sooner(otherwise, expireInterval)
+	return shorter(otherwise, expireInterval)
 }
 
 // expire ends handshakes that do not end while the pipeline is idle.

@@ -111,7 +111,7 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 		}
 	}
 	if len(g.Unit) > 0 || len(g.Source) > 0 {
-		b.learn(latest, g)
+		b.addAttributes(latest, g)
 	}
 	return first
 }
@@ -126,8 +126,8 @@ func (b *Builder) nameLibrary(g *event.Group) {
 	}
 }
 
-// learn adds attributes from a later group of a span that the first group did not have.
-func (b *Builder) learn(s *Span, g *event.Group) {
+// addAttributes adds attributes from a later group of a span that the first group did not have.
+func (b *Builder) addAttributes(s *Span, g *event.Group) {
 	if s.Unit == "" {
 		s.Unit = b.field(fieldUnit, g.Unit)
 	}
@@ -145,7 +145,7 @@ func (b *Builder) event(g *event.Group, e *event.Event, latest *Span, start, end
 		return latest, latest
 	}
 	if latest == nil {
-		latest = b.headless(g, start, end)
+		latest = b.openWithoutStart(g, start, end)
 	}
 	s := b.data(latest, e.Key, &e.Value)
 	b.touch(s, end)
@@ -163,9 +163,9 @@ func (b *Builder) span(g *event.Group, origin, executable []byte, start, end int
 	return s
 }
 
-// headless creates the span of a context whose start is missing, with the attributes of the
+// openWithoutStart creates the span of a context whose start is missing, with the attributes of the
 // group.
-func (b *Builder) headless(g *event.Group, start, end int64) *Span {
+func (b *Builder) openWithoutStart(g *event.Group, start, end int64) *Span {
 	s := b.span(g, g.Origin, g.Executable, start, end)
 	s.Headless = true
 	b.addRoot(s)
@@ -200,15 +200,15 @@ func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end 
 		b.addRoot(s)
 		return s
 	}
-	s.attach(shallow(parent))
+	s.attach(nearestParent(parent))
 	t := s.root().tree
 	t.bytes += spanSize
 	b.bytes += spanSize
 	return s
 }
 
-// shallow returns s, or the nearest ancestor that may have children.
-func shallow(s *Span) *Span {
+// nearestParent returns s, or the nearest ancestor that may have children.
+func nearestParent(s *Span) *Span {
 	for s.depth >= MaxDepth-1 {
 		s = s.parent
 	}
@@ -271,13 +271,13 @@ func (b *Builder) move(s, place *Span) {
 	old := s.root().tree
 	s.detach()
 	if place != nil {
-		s.attach(shallow(place))
-		s.deepen()
+		s.attach(nearestParent(place))
+		s.updateDepth()
 		return
 	}
 	moved := 0
 	s.depth = 0
-	s.deepen()
+	s.updateDepth()
 	s.walkHoles(func(inner *Span) { moved += inner.size() })
 	old.bytes -= moved
 	b.bytes -= moved
@@ -319,12 +319,12 @@ func (b *Builder) place(s *Span) *Span {
 	return outermost
 }
 
-// deepen updates the depths of the descendants of s.
-func (s *Span) deepen() {
+// updateDepth updates the depths of the descendants of s.
+func (s *Span) updateDepth() {
 	for _, inner := range s.Spans {
 		if inner != nil {
 			inner.depth = s.depth + 1
-			inner.deepen()
+			inner.updateDepth()
 		}
 	}
 }

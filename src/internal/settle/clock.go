@@ -42,10 +42,10 @@ type Clock struct {
 // run is a tick in which the log has entries, with the number of the last one.
 type run struct{ tick, last uint64 }
 
-// See adds an entry: its number, its end in nanoseconds since a boot, and that boot in nanoseconds
+// Observe adds an entry: its number, its end in nanoseconds since a boot, and that boot in nanoseconds
 // since the Unix epoch. It returns the number of an entry: trees without an event after it are
 // complete.
-func (c *Clock) See(sequence, end uint64, boot int64) (until uint64) {
+func (c *Clock) Observe(sequence, end uint64, boot int64) (until uint64) {
 	at := end + c.offset
 	stepped := max(boot, c.boot)-min(boot, c.boot) > int64(backwards)
 	c.boot = boot

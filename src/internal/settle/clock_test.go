@@ -46,11 +46,11 @@ func TestTheTimeOfALogIsTheSameWhereverReadingBegan(t *testing.T) {
 		begin := 1000 + r.IntN(3000)
 		var whole, late settle.Clock
 		for i, e := range all {
-			until := whole.See(e.sequence, e.end, e.boot)
+			until := whole.Observe(e.sequence, e.end, e.boot)
 			if i < begin {
 				continue
 			}
-			got := late.See(e.sequence, e.end, e.boot)
+			got := late.Observe(e.sequence, e.end, e.boot)
 			if i < begin+2000 {
 				continue // late has not seen the latest time yet
 			}
@@ -67,14 +67,14 @@ func TestTheTimeOfALogIsTheSameWhereverReadingBegan(t *testing.T) {
 func TestAnOperationIsCompleteAfterTwoSecondsOfTheLog(t *testing.T) {
 	const ms = uint64(time.Millisecond)
 	var c settle.Clock
-	c.See(1, 1000*ms, 0)
-	if until := c.See(2, 2990*ms, 0); until != 0 {
+	c.Observe(1, 1000*ms, 0)
+	if until := c.Observe(2, 2990*ms, 0); until != 0 {
 		t.Errorf("after 1.99 s: complete up to %d", until)
 	}
-	if until := c.See(3, 2500*ms, 0); until != 0 {
+	if until := c.Observe(3, 2500*ms, 0); until != 0 {
 		t.Errorf("after an earlier entry: complete up to %d", until)
 	}
-	if until := c.See(4, 3020*ms, 0); until != 1 {
+	if until := c.Observe(4, 3020*ms, 0); until != 1 {
 		t.Errorf("after 2.02 s: complete up to %d", until)
 	}
 	// At the end of the log, with half a second for entries that are not written yet.
@@ -88,7 +88,7 @@ func TestAnOperationIsCompleteAfterTwoSecondsOfTheLog(t *testing.T) {
 func TestAnOperationIsCompleteAfterManyEntries(t *testing.T) {
 	var c settle.Clock
 	for i := range uint64(40_000) {
-		until := c.See(i+1, uint64(time.Second), 0)
+		until := c.Observe(i+1, uint64(time.Second), 0)
 		if want := max(int64(i+1)-32_768, 0); until != uint64(want) {
 			t.Fatalf("entry %d: complete up to %d, want %d", i+1, until, want)
 		}
@@ -97,9 +97,9 @@ func TestAnOperationIsCompleteAfterManyEntries(t *testing.T) {
 
 func TestAnInvalidTimeChangesNothing(t *testing.T) {
 	var c settle.Clock
-	c.See(1, uint64(time.Second), 0)
+	c.Observe(1, uint64(time.Second), 0)
 	for _, end := range []uint64{1 << 62, 1<<64 - 1} {
-		if until := c.See(2, end, 0); until != 0 {
+		if until := c.Observe(2, end, 0); until != 0 {
 			t.Errorf("%d: complete up to %d", end, until)
 		}
 	}
@@ -111,19 +111,19 @@ func TestAnInvalidTimeChangesNothing(t *testing.T) {
 func TestTheTimeContinuesInTheNextBoot(t *testing.T) {
 	const s = uint64(time.Second)
 	var c settle.Clock
-	c.See(1, 3600*s, 0)
-	c.See(2, 5*s, int64(7200*s))
-	if until := c.See(3, 6*s, int64(7200*s)); until != 0 {
+	c.Observe(1, 3600*s, 0)
+	c.Observe(2, 5*s, int64(7200*s))
+	if until := c.Observe(3, 6*s, int64(7200*s)); until != 0 {
 		t.Errorf("after a second: complete up to %d", until)
 	}
-	if until := c.See(4, 8*s, int64(7200*s)); until != 2 {
+	if until := c.Observe(4, 8*s, int64(7200*s)); until != 2 {
 		t.Errorf("after three seconds: complete up to %d", until)
 	}
 	// A boot soon after the previous one: its times are only a little earlier.
 	c = settle.Clock{}
-	c.See(1, 12*s, 0)
-	c.See(2, 5*s, int64(60*s))
-	if until := c.See(3, 8*s, int64(60*s)); until != 2 {
+	c.Observe(1, 12*s, 0)
+	c.Observe(2, 5*s, int64(60*s))
+	if until := c.Observe(3, 8*s, int64(60*s)); until != 2 {
 		t.Errorf("after three seconds of a short boot: complete up to %d", until)
 	}
 	if until := c.End(int64(68*s) + int64(3*time.Second)); until != 3 {

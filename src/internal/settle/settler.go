@@ -33,9 +33,9 @@ type Settler struct {
 	Entries  int
 }
 
-// See records the time of an entry that was added to the builder, in nanoseconds since
+// Observe records the time of an entry that was added to the builder, in nanoseconds since
 // the Unix epoch, and completes trees.
-func (s *Settler) See(at int64, builder *schema.Builder) {
+func (s *Settler) Observe(at int64, builder *schema.Builder) {
 	if s.Entries == 0 {
 		s.Earliest = append(s.Earliest, math.MaxInt64)
 	}

@@ -74,7 +74,7 @@ func (t *Tracer) reportLibraries(add func(format string, arguments ...any)) {
 	for _, path := range t.mapped.Paths() {
 		files = append(files, loaded{name: filepath.Base(path), attached: attached[base(path)], refused: refused[base(path)]})
 	}
-	for _, line := range unseen(files) {
+	for _, line := range unsupported(files) {
 		add("%s", line)
 	}
 }
@@ -87,10 +87,10 @@ type loaded struct {
 	refused string
 }
 
-// unseen returns a line for the cryptographic libraries that no source supports, and one for
+// unsupported returns a line for the cryptographic libraries that no source supports, and one for
 // each reason to refuse others. Nettle and Hogweed are parts of GnuTLS: they get no line if
 // GnuTLS is attached.
-func unseen(files []loaded) (lines []string) {
+func unsupported(files []loaded) (lines []string) {
 	gnutls := slices.ContainsFunc(files, func(f loaded) bool { return f.attached && strings.HasPrefix(f.name, "libgnutls.") })
 	var none []string
 	byReason := map[string][]string{}

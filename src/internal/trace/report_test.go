@@ -21,7 +21,7 @@ func TestOnlyPossiblyMissedEventsAreReported(t *testing.T) {
 		"one reason for several":    {[]loaded{{"libssl3.so", false, nss}, {"libnss3.so", false, nss}, {"libnss3.so", false, nss}}, []string{"what libnss3.so, libssl3.so did: " + nss}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := unseen(c.files); !slices.Equal(got, c.want) {
+			if got := unsupported(c.files); !slices.Equal(got, c.want) {
 				t.Errorf("the lines are %q, want %q", got, c.want)
 			}
 		})

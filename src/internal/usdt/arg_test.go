@@ -214,8 +214,8 @@ func TestUnsupportedArgumentsAreRefused(t *testing.T) {
 				if !errors.As(err, &specErr) {
 					t.Fatalf("got %v and error %v, want a SpecError", args, err)
 				}
-				if !strings.Contains(specErr.Why, why) {
-					t.Errorf("the error is %q, want one with %q", specErr.Why, why)
+				if !strings.Contains(specErr.Reason, why) {
+					t.Errorf("the error is %q, want one with %q", specErr.Reason, why)
 				}
 				if len(specErr.Spec) > 100 {
 					t.Errorf("the error repeats %d bytes of specification", len(specErr.Spec))

@@ -40,8 +40,8 @@ func (e *NoteError) Unwrap() error { return e.Err }
 // SpecError reports an argument specification that cannot be used.
 type SpecError struct {
 	// Spec is the specification of the argument.
-	Spec string
-	Why  string
+	Spec   string
+	Reason string
 }
 
-func (e *SpecError) Error() string { return fmt.Sprintf("argument %q: %s", e.Spec, e.Why) }
+func (e *SpecError) Error() string { return fmt.Sprintf("argument %q: %s", e.Spec, e.Reason) }

@@ -184,7 +184,7 @@ func TestFileShrinkingWhileReadIsAnError(t *testing.T) {
 	b := fixture(t, "amd64")
 	_, err := Parse(bytes.NewReader(b[:len(b)-100]), int64(len(b)))
 	var format *FormatError
-	if !errors.As(err, &format) || !strings.Contains(format.Why, "cut off") {
+	if !errors.As(err, &format) || !strings.Contains(format.Reason, "cut off") {
 		t.Errorf("got error %v, want a FormatError about a truncated file", err)
 	}
 }

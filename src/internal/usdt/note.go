@@ -107,7 +107,7 @@ func probeNotes(e *elffile.File) ([]note, error) {
 			continue
 		}
 		if s.Size > left {
-			return notes, &FormatError{Part: s.Name, Why: fmt.Sprintf("more than %d bytes of probe notes", MaxNoteSection)}
+			return notes, &FormatError{Part: s.Name, Reason: fmt.Sprintf("more than %d bytes of probe notes", MaxNoteSection)}
 		}
 		left -= s.Size
 		b, err := e.Read(s.Name, s.Off, s.Size)
@@ -116,7 +116,7 @@ func probeNotes(e *elffile.File) ([]note, error) {
 		}
 		for len(b) > 0 {
 			if index == MaxNotes {
-				return notes, &FormatError{Part: s.Name, Why: fmt.Sprintf("more than %d notes", MaxNotes)}
+				return notes, &FormatError{Part: s.Name, Reason: fmt.Sprintf("more than %d notes", MaxNotes)}
 			}
 			var n note
 			// <sys/sdt.h> pads to 4 whatever the section's alignment.

@@ -219,7 +219,7 @@ func (s *symbols) named(typ elf.SectionType, name string) ([]symbol, error) {
 			continue
 		}
 		if uint64(t.Link) >= uint64(len(s.Sections)) {
-			return nil, &FormatError{Part: "symbol table", Why: "it has no names"}
+			return nil, &FormatError{Part: "symbol table", Reason: "it has no names"}
 		}
 		places, err := s.places(&s.Sections[t.Link], name)
 		if err != nil || len(places) == 0 {
@@ -249,7 +249,7 @@ func (s *symbols) named(typ elf.SectionType, name string) ([]symbol, error) {
 // longer name.
 func (s *symbols) places(table *elffile.Section, name string) (map[uint32]bool, error) {
 	if table.Size > elffile.MaxTable {
-		return nil, &FormatError{Part: "symbol names", Why: fmt.Sprintf("%d bytes, more than %d", table.Size, elffile.MaxTable)}
+		return nil, &FormatError{Part: "symbol names", Reason: fmt.Sprintf("%d bytes, more than %d", table.Size, elffile.MaxTable)}
 	}
 	want := append([]byte(name), 0)
 	places := map[uint32]bool{}
@@ -269,7 +269,7 @@ func (s *symbols) places(table *elffile.Section, name string) (map[uint32]bool, 
 			from += next + 1
 		}
 		if len(places) > maxNamePlaces {
-			return nil, &FormatError{Part: "symbol names", Why: fmt.Sprintf("one occurs more than %d times", maxNamePlaces)}
+			return nil, &FormatError{Part: "symbol names", Reason: fmt.Sprintf("one occurs more than %d times", maxNamePlaces)}
 		}
 	}
 	return places, nil

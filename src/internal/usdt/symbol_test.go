@@ -181,7 +181,7 @@ new:	.8byte 0
 		t.Fatal(err)
 	}
 	var spec *SpecError
-	if len(f.Sites) != 0 || len(f.Errors) != 1 || !errors.As(f.Errors[0], &spec) || !strings.Contains(spec.Why, "several symbols") {
+	if len(f.Sites) != 0 || len(f.Errors) != 1 || !errors.As(f.Errors[0], &spec) || !strings.Contains(spec.Reason, "several symbols") {
 		t.Errorf("%d sites and errors %v, want a refusal because of several symbols", len(f.Sites), f.Errors)
 	}
 }

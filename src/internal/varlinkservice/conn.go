@@ -89,7 +89,7 @@ func (c *Conn) Disconnected() <-chan struct{} { return c.disconnected }
 
 // serve answers calls one by one until the peer sends no more, exceeds a limit, or ctx is
 // done.
-func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *rate.Limiter) {
+func (c *Conn) serve(ctx context.Context, service *varlink.Service, limiter *rate.Limiter) {
 	reading := make(chan struct{})
 	go func() {
 		defer close(reading)
@@ -103,7 +103,7 @@ func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *rate.L
 	}()
 	for call := range c.calls {
 		c.idle.Store(busy)
-		_ = turn.Wait(ctx) // if ctx is done, HandleMessage reports that
+		_ = limiter.Wait(ctx) // if ctx is done, HandleMessage reports that
 		err := service.HandleMessage(ctx, c, call)
 		c.size.Add(-int64(len(call)))
 		c.idle.Store(int64(time.Since(c.began)))

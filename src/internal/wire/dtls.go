@@ -69,7 +69,7 @@ func (t *Tracker) dtlsProgress(c *connection, f *Fragment) {
 	t.account(c)
 	t.noteLeg(c, f)
 	// The connection is kept so that repeated datagrams are recognised.
-	if c.tls.Through() {
+	if c.tls.Complete() {
 		t.finish(c, whole)
 	}
 }

@@ -393,7 +393,7 @@ func (c *connection) known() bool {
 }
 
 // finish passes on the handshake of a connection, once.
-func (t *Tracker) finish(c *connection, why ending) {
+func (t *Tracker) finish(c *connection, reason ending) {
 	if c.finished {
 		return
 	}
@@ -406,13 +406,13 @@ func (t *Tracker) finish(c *connection, why ending) {
 		relayed, suspected = t.relays.verdict(randomKey(c.tls.ClientRandom[:16]), c.leg)
 	}
 	switch {
-	case why == evicted || why == expired && !known && !c.tls.Unverified():
+	case reason == evicted || reason == expired && !known && !c.tls.Unverified():
 		t.stats.Evicted++
 		return
 	case relayed:
 		t.stats.Relayed++
 		return
-	case why == cut:
+	case reason == cut:
 		t.stats.Cut++
 	case !known:
 		t.stats.NoHandshake++
@@ -420,7 +420,7 @@ func (t *Tracker) finish(c *connection, why ending) {
 		t.stats.Decoded++
 	}
 	if known {
-		t.give(c, why == cut, suspected)
+		t.give(c, reason == cut, suspected)
 	}
 }
 

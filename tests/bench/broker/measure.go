@@ -222,10 +222,10 @@ func (b *bench) fanOut() error {
 			delivered[i] += got
 		}
 	}
-	one, hundred := times[0].Median(), times[1].Median()
-	b.figures.AtMost("fanout100_cpu", hundred/one, 3, fmt.Sprintf(
+	single, hundred := times[0].Median(), times[1].Median()
+	b.figures.AtMost("fanout100_cpu", hundred/single, 3, fmt.Sprintf(
 		"broker's processor time for 100 subscribers, divided by that for one (%.2f %% of a processor), %d groups/s, each filters by one program of %d; %d and %d groups delivered",
-		100*one/float64(seconds), rate, executables, delivered[0], delivered[1]))
+		100*single/float64(seconds), rate, executables, delivered[0], delivered[1]))
 	return nil
 }
 
@@ -389,7 +389,7 @@ func (s *testbed) latencies(replay string, seconds int) (ms figures.Sample, err 
 	defer r.conn.Close()
 	time.Sleep(time.Second) // until all programs have started
 	r.mu.Lock()
-	r.seen = func(start uint64) { ms = append(ms, float64(time.Now().UnixMicro()-int64(start))/1000) }
+	r.onGroup = func(start uint64) { ms = append(ms, float64(time.Now().UnixMicro()-int64(start))/1000) }
 	r.mu.Unlock()
 	trace := filepath.Join(s.bench.root, "tests/data/probe-traces/gnutls-tls13-p256.txt")
 	// A handshake has 28 hits: this is seven per second, not in step with the windows.

@@ -44,7 +44,7 @@ func (b *bench) operations() error {
 
 // compareOperations returns the rates of Open and ReadOperations, and processor times per
 // group in µs: of the broker in Open, of the broker and of the bus in ReadOperations.
-func (s *testbed) compareOperations(groups, turns int) (rates [2]figures.Sample, use [3]figures.Sample, err error) {
+func (s *testbed) compareOperations(groups, rounds int) (rates [2]figures.Sample, use [3]figures.Sample, err error) {
 	conn, err := dbus.Connect(s.address)
 	if err != nil {
 		return rates, use, err
@@ -55,7 +55,7 @@ func (s *testbed) compareOperations(groups, turns int) (rates [2]figures.Sample,
 		return rates, use, err
 	}
 	defer r.conn.Close()
-	for range turns {
+	for range rounds {
 		for i, read := range []func() (float64, error){
 			func() (float64, error) { return open(conn, groups) },
 			func() (float64, error) { return r.readOperations(groups) },

@@ -25,8 +25,8 @@ type subscriber struct {
 	groups int
 	last   uint64
 	err    error
-	// seen, if set, is called with the time of each group, in µs since the Unix epoch.
-	seen func(start uint64)
+	// onGroup, if set, is called with the time of each group, in µs since the Unix epoch.
+	onGroup func(start uint64)
 }
 
 // subscribe connects and subscribes.
@@ -148,8 +148,8 @@ func (r *subscriber) take(body []byte) {
 		}
 		r.last = sequence
 		r.groups++
-		if r.seen != nil {
-			r.seen(binary.LittleEndian.Uint64(g[startAt:]))
+		if r.onGroup != nil {
+			r.onGroup(binary.LittleEndian.Uint64(g[startAt:]))
 		}
 		data := (attributesAt + 8 + int(binary.LittleEndian.Uint32(g[attributesAt:])) + 3) &^ 3
 		length := ((data + 4 + 7) &^ 7) + int(binary.LittleEndian.Uint32(g[data:]))

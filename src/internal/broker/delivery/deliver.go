@@ -295,19 +295,19 @@ func (w *sender) wait(ctx context.Context) {
 func (w *sender) send(ctx context.Context) error {
 	if w.window.Count == 0 {
 		if err := w.sink.Reserve(ctx, skippedBytes); err != nil {
-			return unanswerable(ctx, err)
+			return sinkError(ctx, err)
 		}
 		if err := w.skip(); err != nil {
 			return err
 		}
 		if w.flow == Acknowledge {
-			return unanswerable(ctx, w.sink.Ping(ctx))
+			return sinkError(ctx, w.sink.Ping(ctx))
 		}
 		return w.ping(ctx)
 	}
 	// The position moves only when nothing but the bus remains to wait for.
 	if err := w.sink.Reserve(ctx, len(w.window.Groups)); err != nil {
-		return unanswerable(ctx, err)
+		return sinkError(ctx, err)
 	}
 	w.mu.Lock()
 	err := w.move(w.at, uint64(w.window.Count), 0)
@@ -336,7 +336,7 @@ func (w *sender) send(ctx context.Context) error {
 		answered := make(chan error, 1)
 		go func() { answered <- w.sink.Ping(ctx) }()
 		w.awaitAcknowledgement(ctx)
-		return unanswerable(ctx, <-answered)
+		return sinkError(ctx, <-answered)
 	}
 	return w.ping(ctx)
 }
@@ -375,7 +375,7 @@ func (w *sender) ping(ctx context.Context) error {
 	defer late.Stop()
 	select {
 	case err := <-answered:
-		return unanswerable(ctx, err)
+		return sinkError(ctx, err)
 	case <-ctx.Done():
 		return nil
 	case <-late.C:
@@ -383,7 +383,7 @@ func (w *sender) ping(ctx context.Context) error {
 	select {
 	case err := <-answered:
 		if err != nil {
-			return unanswerable(ctx, err)
+			return sinkError(ctx, err)
 		}
 	case <-ctx.Done():
 		return nil
@@ -396,7 +396,7 @@ func (w *sender) ping(ctx context.Context) error {
 	return nil
 }
 
-func unanswerable(ctx context.Context, err error) error {
+func sinkError(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return nil
 	}

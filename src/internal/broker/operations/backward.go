@@ -45,7 +45,7 @@ func (w *window) shrink() {
 }
 
 func (p *Page) backward(ctx context.Context) error {
-	w, _ := p.source.kept.take(p.key()).(*window)
+	w, _ := p.source.cache.take(p.key()).(*window)
 	for size := uint64(firstWindow); ; size = min(2*size, maxWindow) {
 		if w == nil {
 			from, err := p.source.Log.StepBack(ctx, p.Next, func(entries uint64, _ int64) bool { return entries >= size })
@@ -83,7 +83,7 @@ func (p *Page) pause(w *window, next uint64) {
 	}
 	p.Next = p.at(next)
 	if len(w.roots) > 0 {
-		p.source.kept.put(p.key(), w, nil)
+		p.source.cache.put(p.key(), w, nil)
 	}
 }
 

@@ -147,7 +147,7 @@ func (l *Follower) begin(ctx context.Context, newest logstore.Cursor) (err error
 	switch {
 	case continues:
 	case opened:
-		l.source.kept.empty()
+		l.source.cache.empty()
 		at = logstore.Cursor{Store: newest.Store} // no entry of this log was read before
 	default:
 		at = newest

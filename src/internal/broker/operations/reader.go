@@ -27,11 +27,11 @@ type Source struct {
 	Library func(id string) string
 	Now     func() time.Time
 
-	kept kept
+	cache pageCache
 }
 
 // Close ends the walks that are kept for further pages.
-func (s *Source) Close() { s.kept.close() }
+func (s *Source) Close() { s.cache.close() }
 
 // Encoder is how a transport encodes operations. Equal encoders have the same output.
 type Encoder interface {
@@ -193,7 +193,7 @@ func (p *Page) passes(root *schema.Span) bool {
 }
 
 func (p *Page) forward(ctx context.Context) error {
-	w, _ := p.source.kept.take(p.key()).(*walk)
+	w, _ := p.source.cache.take(p.key()).(*walk)
 	if w != nil && w.failed {
 		w.close()
 		w = nil // a new walk fails, too, or reads the current log
@@ -234,7 +234,7 @@ func (p *Page) forward(ctx context.Context) error {
 			w.ahead, w.failed = following.encoded, err != nil
 		}
 	}
-	p.source.kept.put(p.key(), w, ahead)
+	p.source.cache.put(p.key(), w, ahead)
 	return nil
 }
 

@@ -230,11 +230,11 @@ func TestAPageContinuesWhereThePreviousOneEnded(t *testing.T) {
 	f := s.compile(t, filter.Spec{})
 	o := Options{Filter: f, After: s.resolve(t, "oldest")}
 	_, p := s.read(t, o, 20)
-	before := s.kept.items[0].content.(*walk)
+	before := s.cache.items[0].content.(*walk)
 	read := before.read
 	o.After = p.Next
 	_, p = s.read(t, o, 20)
-	it := s.kept.items[0]
+	it := s.cache.items[0]
 	<-it.done
 	if before.read-read > 2000 || len(before.ahead.Ends) != 20 || it.content != paused(before) {
 		t.Errorf("%d entries were read for two pages, %d operations ahead", before.read-read, len(before.ahead.Ends))
@@ -242,25 +242,25 @@ func TestAPageContinuesWhereThePreviousOneEnded(t *testing.T) {
 	// A page with another filter or direction does not continue the walk.
 	for _, other := range []Options{{Filter: s.compile(t, filter.Spec{Keys: []string{"tls::group"}}), After: p.Next}, {Filter: f, After: p.Next, NewestFirst: true}} {
 		s.read(t, other, 1)
-		if !slices.ContainsFunc(s.kept.items, func(i *item) bool { return i.content == paused(before) }) {
+		if !slices.ContainsFunc(s.cache.items, func(i *item) bool { return i.content == paused(before) }) {
 			t.Errorf("%+v: took the walk that was kept for another page", other)
 		}
 	}
 	for range 20 {
-		s.read(t, Options{Filter: f, After: s.resolve(t, "oldest")}, 1+len(s.kept.items))
+		s.read(t, Options{Filter: f, After: s.resolve(t, "oldest")}, 1+len(s.cache.items))
 	}
-	if n := len(s.kept.items); n != maxKept {
+	if n := len(s.cache.items); n != maxKept {
 		t.Errorf("%d walks are kept", n)
 	}
-	it = s.kept.items[0]
-	s.kept.discard(it) // like the timer
-	s.kept.discard(it)
-	if n := len(s.kept.items); n != maxKept-1 {
+	it = s.cache.items[0]
+	s.cache.discard(it) // like the timer
+	s.cache.discard(it)
+	if n := len(s.cache.items); n != maxKept-1 {
 		t.Errorf("%d walks are kept", n)
 	}
 	s.Close()
-	if lines, _ := s.read(t, o, 20); len(lines) != 20 || len(s.kept.items) != 0 {
-		t.Errorf("%d operations, %d walks are kept after Close", len(lines), len(s.kept.items))
+	if lines, _ := s.read(t, o, 20); len(lines) != 20 || len(s.cache.items) != 0 {
+		t.Errorf("%d operations, %d walks are kept after Close", len(lines), len(s.cache.items))
 	}
 }
 
@@ -282,8 +282,8 @@ func TestAPageContinuesAfterOperationsReadAhead(t *testing.T) {
 		_, p := s.read(t, o, 10)
 		o.After = p.Next
 	}
-	<-s.kept.items[0].done
-	if n := len(s.kept.items[0].content.(*walk).ahead.Ends); n != 5 {
+	<-s.cache.items[0].done
+	if n := len(s.cache.items[0].content.(*walk).ahead.Ends); n != 5 {
 		t.Fatalf("%d operations were read ahead", n)
 	}
 	write(4)
@@ -306,7 +306,7 @@ func TestReadingAheadEndsWithTheSource(t *testing.T) {
 			o.After = p.Next
 		}
 	}
-	items := slices.Clone(s.kept.items)
+	items := slices.Clone(s.cache.items)
 	s.Close()
 	for _, it := range items {
 		if it.reading {

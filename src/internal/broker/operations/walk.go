@@ -156,7 +156,7 @@ func (w *walk) step(ctx context.Context) (end bool, err error) {
 	w.last = e.Sequence
 	if !e.Group.IsMetadata() {
 		// Before the entry is added: after a pause, it belongs to another operation.
-		w.builder.FlushUntil(w.clock.See(e.Sequence, e.Group.End, e.Boot))
+		w.builder.FlushUntil(w.clock.Observe(e.Sequence, e.Group.End, e.Boot))
 	}
 	w.builder.At(e.Sequence)
 	w.builder.Add(e.Group, e.Boot)

@@ -170,12 +170,12 @@ func New(conn *dbus.Conn, group *uint32, self uint32) *Access {
 }
 
 // denied returns the error for a caller without permission, with the remedy.
-func denied(action, why string) error {
+func denied(action, detail string) error {
 	remedy := "join group " + groupName + " or use sudo"
 	if action == Truncate {
 		remedy = "use sudo"
 	}
-	return &transport.Error{Name: transport.AccessDenied, Text: fmt.Sprintf("not authorised (%s%s): %s", action, why, remedy)}
+	return &transport.Error{Name: transport.AccessDenied, Text: fmt.Sprintf("not authorised (%s%s): %s", action, detail, remedy)}
 }
 
 // allowed reports whether a caller may perform an action without polkit.

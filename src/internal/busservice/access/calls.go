@@ -64,9 +64,9 @@ func (c *Calls) Replying(sender string) {
 	}
 }
 
-// Alone reports whether a connection has exactly one pending call: it has received
+// OnlyPending reports whether a connection has exactly one pending call: it has received
 // the replies to all others.
-func (c *Calls) Alone(sender string) bool {
+func (c *Calls) OnlyPending(sender string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.open[sender] == 1
@@ -89,7 +89,7 @@ func (c *Calls) Admit(sender string) error {
 // only pending call of a connection does not count towards its user's limit.
 func (c *Calls) Enter(sender string, h quota.Holder) error {
 	take := c.admitted.Take
-	if c.Alone(sender) {
+	if c.OnlyPending(sender) {
 		take = c.admitted.TakeAny
 	}
 	if take(h) != nil {

@@ -17,37 +17,37 @@ const elementSize = 16
 func Fits(arguments []any, most int) bool {
 	left := most
 	for _, a := range arguments {
-		left = spend(reflect.ValueOf(a), left)
+		left = remaining(reflect.ValueOf(a), left)
 	}
 	return left >= 0
 }
 
-// spend returns the part of a budget that remains after a value. It stops early
+// remaining returns the part of a budget that remains after a value. It stops early
 // once the result is negative.
-func spend(v reflect.Value, left int) int {
+func remaining(v reflect.Value, budget int) int {
 	switch v.Kind() {
 	case reflect.Invalid:
-		return left
+		return budget
 	case reflect.String:
-		return left - v.Len()
+		return budget - v.Len()
 	case reflect.Slice:
 		if e := v.Type().Elem(); e.Kind() < reflect.Complex64 { // numbers
-			return left - v.Len()*int(e.Size())
+			return budget - v.Len()*int(e.Size())
 		}
-		for i := 0; i < v.Len() && left >= 0; i++ {
-			left = spend(v.Index(i), left-elementSize)
+		for i := 0; i < v.Len() && budget >= 0; i++ {
+			budget = remaining(v.Index(i), budget-elementSize)
 		}
-		return left
+		return budget
 	case reflect.Map:
-		for each := v.MapRange(); left >= 0 && each.Next(); {
-			left = spend(each.Value(), spend(each.Key(), left-elementSize))
+		for each := v.MapRange(); budget >= 0 && each.Next(); {
+			budget = remaining(each.Value(), remaining(each.Key(), budget-elementSize))
 		}
-		return left
+		return budget
 	case reflect.Interface:
-		return spend(v.Elem(), left)
+		return remaining(v.Elem(), budget)
 	}
 	if variant, ok := v.Interface().(dbus.Variant); ok {
-		return spend(reflect.ValueOf(variant.Value()), left-elementSize)
+		return remaining(reflect.ValueOf(variant.Value()), budget-elementSize)
 	}
-	return left - elementSize
+	return budget - elementSize
 }

@@ -144,7 +144,7 @@ func (b *Backlog) Reserve(ctx context.Context, k Kind, client string, user uint3
 		freed := a.user.freed
 		var watched []string
 		if k == Replies {
-			watched = b.owing(a.user)
+			watched = b.unreadClients(a.user)
 		}
 		b.mu.Unlock()
 		for _, client := range watched {
@@ -154,16 +154,16 @@ func (b *Backlog) Reserve(ctx context.Context, k Kind, client string, user uint3
 		case <-freed:
 		case <-ctx.Done():
 			b.mu.Lock()
-			b.tidy(client, a)
+			b.removeIfEmpty(client, a)
 			b.mu.Unlock()
 			return 0, ctx.Err()
 		}
 	}
 }
 
-// owing returns the clients with unread replies: those of a user, or all if user
+// unreadClients returns the clients with unread replies: those of a user, or all if user
 // is nil. The caller holds mu.
-func (b *Backlog) owing(user *userAccount) (clients []string) {
+func (b *Backlog) unreadClients(user *userAccount) (clients []string) {
 	for client, a := range b.clients {
 		if (user == nil || a.user == user) && a.unread(Replies) > 0 {
 			clients = append(clients, client)
@@ -217,7 +217,7 @@ func (b *Backlog) Sent(k Kind, client string, user uint32, reserved, size int) {
 	}
 	a.sent[k] += size
 	b.add(k, a, size-reserved)
-	b.tidy(client, a)
+	b.removeIfEmpty(client, a)
 	watch := k == Replies && a.unread(k) > watchAbove
 	b.mu.Unlock()
 	if watch {
@@ -230,8 +230,8 @@ func (b *Backlog) Cancel(k Kind, client string, user uint32, reserved int) {
 	b.Sent(k, client, user, reserved, 0)
 }
 
-// tidy deletes the account of a client without bytes. The caller holds mu.
-func (b *Backlog) tidy(client string, a *account) {
+// removeIfEmpty deletes the account of a client without bytes. The caller holds mu.
+func (b *Backlog) removeIfEmpty(client string, a *account) {
 	if a.sent != a.read || a.reserved != [kinds]int{} || b.clients[client] != a {
 		return
 	}
@@ -270,7 +270,7 @@ func (b *Backlog) readLocked(client string, a *account, sent [kinds]int) {
 			b.add(Kind(k), a, -n)
 		}
 	}
-	b.tidy(client, a)
+	b.removeIfEmpty(client, a)
 }
 
 // Disconnected records that a client has disconnected: the bus has dropped its messages.
@@ -304,7 +304,7 @@ func (b *Backlog) Overdue(client string) bool {
 // disconnected before their reply was sent.
 func (b *Backlog) sweep() {
 	b.mu.Lock()
-	all := b.owing(nil)
+	all := b.unreadClients(nil)
 	b.mu.Unlock()
 	for _, client := range all {
 		b.watch(client)

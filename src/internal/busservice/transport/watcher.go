@@ -22,9 +22,9 @@ type Watcher struct {
 	bus     dbus.BusObject
 	// ended is done once the service has ended.
 	ended context.Context
-	// trip is a round trip from the owner of the name to the bus: afterwards the
+	// roundTrip is a round trip from the owner of the name to the bus: afterwards the
 	// bus has accepted all earlier messages.
-	trip *rounds.Rounds
+	roundTrip *rounds.Rounds
 	// counts reports whether the bus can be asked how much it holds for a client.
 	counts bool
 
@@ -54,7 +54,7 @@ func NewWatcher(ctx context.Context, b *Backlog, owner *dbus.Conn, address strin
 	bus := owner.BusObject()
 	w := &Watcher{
 		backlog: b, pingers: newPingers(ctx, address, log), bus: bus, ended: ctx,
-		trip: &rounds.Rounds{Run: func() error {
+		roundTrip: &rounds.Rounds{Run: func() error {
 			return bus.CallWithContext(ctx, busName+".GetId", 0).Err
 		}},
 		pinged: map[pingKey]*rounds.Rounds{}, watched: map[string]wakeup.Signal{},
@@ -109,7 +109,7 @@ func (w *Watcher) forget(key pingKey, r *rounds.Rounds) {
 // ping pings a client.
 func (w *Watcher) ping(client string, user uint32) error {
 	sent := w.backlog.sentTo(client)
-	if err := w.trip.Join().Wait(w.ended); err != nil {
+	if err := w.roundTrip.Join().Wait(w.ended); err != nil {
 		return err
 	}
 	if err := w.pingers.ping(client, user); err != nil {

@@ -24,11 +24,11 @@ type Skipper struct {
 	low    uint64
 	size   uint64
 	hits   []uint64
-	others []Met
+	others []NoticeOrGap
 }
 
-// Met is a notice, with the boot time of its entry, or a gap.
-type Met struct {
+// NoticeOrGap is a notice, with the boot time of its entry, or a gap.
+type NoticeOrGap struct {
 	Raw  []byte
 	Boot int64
 	Gap  *source.GapError
@@ -75,7 +75,7 @@ func (s *Skipper) search(ctx context.Context, to logstore.Cursor, begin uint64) 
 	}
 	s.low = from.Sequence
 	s.size *= 2
-	var others []Met
+	var others []NoticeOrGap
 	var g event.Group
 	last := from.Sequence
 	for n := 0; ; n++ {
@@ -86,7 +86,7 @@ func (s *Skipper) search(ctx context.Context, to logstore.Cursor, begin uint64) 
 		var gap *source.GapError
 		switch {
 		case errors.As(err, &gap):
-			others = append(others, Met{sequence: last, Gap: gap})
+			others = append(others, NoticeOrGap{sequence: last, Gap: gap})
 			continue
 		case err != nil && err != io.EOF:
 			return err
@@ -97,7 +97,7 @@ func (s *Skipper) search(ctx context.Context, to logstore.Cursor, begin uint64) 
 		last = s.finder.Sequence()
 		switch {
 		case g.IsMetadata():
-			others = append(others, Met{sequence: last, Raw: bytes.Clone(raw), Boot: boot})
+			others = append(others, NoticeOrGap{sequence: last, Raw: bytes.Clone(raw), Boot: boot})
 		case s.has(&g):
 			s.hits = append(s.hits, last)
 		}
@@ -108,7 +108,7 @@ func (s *Skipper) search(ctx context.Context, to logstore.Cursor, begin uint64) 
 
 // Between calls take for the notices and gaps after the entry from, up to the entry to,
 // and discards them and all later ones.
-func (s *Skipper) Between(from, to uint64, take func(m *Met)) {
+func (s *Skipper) Between(from, to uint64, take func(m *NoticeOrGap)) {
 	n := len(s.others)
 	for ; n > 0 && s.others[n-1].sequence > from; n-- {
 		if s.others[n-1].sequence <= to {

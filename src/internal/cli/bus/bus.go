@@ -62,16 +62,16 @@ func explain(err error, s service) error {
 		return &console.RemedyError{Text: "not authorised: join the group crypto-auditing or use sudo", Err: err}
 	case errors.Is(err, client.ErrUnreachable):
 		return &console.RemedyError{Text: "cannot reach the " + s.name + ": " + strings.TrimPrefix(reported.Error(), client.ErrUnreachable.Error()+": ") +
-			": " + s.whyUnreachable(answer) + s.remedy, Err: err}
+			": " + s.unreachableRemedy(answer) + s.remedy, Err: err}
 	case errors.Is(err, client.ErrAgentUnavailable):
 		return &console.RemedyError{Text: err.Error() + ": see systemctl status crypto-auditing-agent", Err: err}
 	}
 	return err
 }
 
-// whyUnreachable returns the remedy for a service that cannot be reached according to the
+// unreachableRemedy returns the remedy for a service that cannot be reached according to the
 // bus, whose answer is given.
-func (s *service) whyUnreachable(answer *client.Error) string {
+func (s *service) unreachableRemedy(answer *client.Error) string {
 	if answer != nil {
 		switch name := strings.TrimPrefix(answer.Name, "org.freedesktop.DBus.Error."); {
 		// The service was started, but failed or did not answer.

@@ -13,7 +13,7 @@ import (
 // describe returns a description of a row's operations, in phrases between which lines may be
 // broken. It names neither program nor unit.
 func (l *listing) describe(r *row.Row) (phrases []string) {
-	say := func(words ...string) {
+	add := func(words ...string) {
 		var known []string
 		for i, word := range words {
 			if word == "" {
@@ -30,47 +30,47 @@ func (l *listing) describe(r *row.Row) (phrases []string) {
 	if r.Role != "" {
 		head += " " + l.shown(r.Role)
 	}
-	say(r.Version)
-	say(r.Group)
+	add(r.Version)
+	add(r.Group)
 	if r.GroupBits > 0 {
-		say("group of", strconv.Itoa(r.GroupBits), "bits")
+		add("group of", strconv.Itoa(r.GroupBits), "bits")
 	}
-	say(r.Suite)
-	say("own", r.Signature)
-	say("peer", r.PeerSignature)
+	add(r.Suite)
+	add("own", r.Signature)
+	add("peer", r.PeerSignature)
 	if r.Resumed == "yes" {
-		say("resumed")
+		add("resumed")
 	}
 	if r.ExtendedSecret == "no" {
-		say("no extended master secret")
+		add("no extended master secret")
 	}
 	if r.Transport != "" && r.Transport != "tcp" {
-		say("over", r.Transport)
+		add("over", r.Transport)
 	}
-	say(r.Kex)
-	say("host key", r.HostKey)
-	say("client key", r.ClientKey)
-	both(say, "", r.CipherOut, r.CipherIn)
-	both(say, "MAC", r.MACOut, r.MACIn)
+	add(r.Kex)
+	add("host key", r.HostKey)
+	add("client key", r.ClientKey)
+	both(add, "", r.CipherOut, r.CipherIn)
+	both(add, "MAC", r.MACOut, r.MACIn)
 	if words := publicKey(r); words != nil {
 		if r.Operation == row.TLSHandshake || r.Operation == row.SSHHandshake {
 			words = append([]string{"server key"}, words...)
 		}
-		say(strings.Join(words, " "))
+		add(strings.Join(words, " "))
 	}
-	say("in", r.Within)
+	add("in", r.Within)
 	if r.Failures > 0 {
-		say(strconv.FormatUint(r.Failures, 10), "failed")
+		add(strconv.FormatUint(r.Failures, 10), "failed")
 	}
 	if r.Relays > 0 {
-		say(strconv.FormatUint(r.Relays, 10), "may be of others, only passed on")
+		add(strconv.FormatUint(r.Relays, 10), "may be of others, only passed on")
 	}
 	if len(phrases) > 0 {
 		phrases[0] = head + ": " + phrases[0]
 	} else {
 		phrases = []string{head}
 	}
-	say("[" + strings.Join(known(r.Source, r.Library), ", ") + "]")
+	add("[" + strings.Join(known(r.Source, r.Library), ", ") + "]")
 	return phrases
 }
 
@@ -90,15 +90,15 @@ func publicKey(r *row.Row) (words []string) {
 }
 
 // both returns the algorithm of each direction, or the common one.
-func both(say func(...string), noun, out, in string) {
+func both(add func(...string), noun, out, in string) {
 	switch {
 	case out == in && noun != "":
-		say(noun, out)
+		add(noun, out)
 	case out == in:
-		say(out)
+		add(out)
 	default:
-		say(strings.Join(known(noun, "to server"), " "), out)
-		say(strings.Join(known(noun, "to client"), " "), in)
+		add(strings.Join(known(noun, "to server"), " "), out)
+		add(strings.Join(known(noun, "to client"), " "), in)
 	}
 }
 

@@ -235,9 +235,9 @@ type segmentJSON struct {
 func infoJSON(segments []verify.Info, found *findings) (values []any) {
 	for i := range segments {
 		s := &segments[i]
-		why := ""
+		reason := ""
 		if s.Unreadable != nil {
-			why = s.Unreadable.Err.Error()
+			reason = s.Unreadable.Err.Error()
 		}
 		foreign := ""
 		if s.Foreign != nil {
@@ -248,7 +248,7 @@ func infoJSON(segments []verify.Info, found *findings) (values []any) {
 			First: s.First, Last: s.Last, Start: float64(s.FirstTime) / 1e9, End: float64(s.LastTime) / 1e9,
 			Chunks: s.Chunks, Entries: s.Entries, Events: s.Events, Lost: s.Lost,
 			Bytes: s.Bytes, Uncompressed: s.Uncompressed, Damaged: s.Damaged,
-			Unreadable: why, Foreign: foreign,
+			Unreadable: reason, Foreign: foreign,
 		})
 	}
 	return append(values, struct {

@@ -50,7 +50,7 @@ type functionReport struct {
 
 type refusalReport struct {
 	Subject string `json:"what"`
-	Why     string `json:"why"`
+	Reason  string `json:"why"`
 }
 
 // newLibraryReport decodes the file at path. A library that is known but not supported has
@@ -86,7 +86,7 @@ func newLibraryReport(path string) *libraryReport {
 		})
 	}
 	for _, refusal := range lib.Refusals {
-		r.Refusals = append(r.Refusals, refusalReport{refusal.Subject, refusal.Why})
+		r.Refusals = append(r.Refusals, refusalReport{refusal.Subject, refusal.Reason})
 	}
 	return r
 }
@@ -113,7 +113,7 @@ func (r *libraryReport) writeText(t *tabwriter.Writer) {
 		fmt.Fprintf(t, "      %s\t%#x\t%#x\t%s\t%s\n", s.Function, s.Address, s.Offset, instruction, role)
 	}
 	for _, refusal := range r.Refusals {
-		fmt.Fprintf(t, "    ! %s: %s\n", refusal.Subject, refusal.Why)
+		fmt.Fprintf(t, "    ! %s: %s\n", refusal.Subject, refusal.Reason)
 	}
 }
 

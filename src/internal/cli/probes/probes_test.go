@@ -194,7 +194,7 @@ func TestOnlyProbesOfTheProviderAreAccepted(t *testing.T) {
 		"an unusable note":     {usdt.File{Sites: []usdt.Site{good}, Errors: []error{noteError("audit", "data")}}, "cannot use a probe site of lib.so"},
 		"two unusable notes":   {usdt.File{Sites: []usdt.Site{good}, Errors: []error{noteError("audit", "data"), noteError("", "")}}, "cannot use 2 probe sites of lib.so"},
 		"unusable others":      {usdt.File{Sites: []usdt.Site{good}, Errors: []error{noteError("libc", "setjmp"), noteError("openssl", "other")}}, ""},
-		"notes not readable":   {usdt.File{Sites: []usdt.Site{good}, Errors: []error{&usdt.FormatError{Part: ".note.stapsdt", Why: "is odd"}}}, "odd"},
+		"notes not readable":   {usdt.File{Sites: []usdt.Site{good}, Errors: []error{&usdt.FormatError{Part: ".note.stapsdt", Reason: "is odd"}}}, "odd"},
 		"a note without names": {usdt.File{Sites: []usdt.Site{good}, Errors: []error{noteError("crypto_auditing", "")}}, "broken"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -136,9 +136,9 @@ func acceptedNote(err error) bool {
 }
 
 // breaks counts an unusable crypto-auditing site.
-func (r *probesReport) breaks(why string) {
+func (r *probesReport) breaks(reason string) {
 	if r.broken == 0 {
-		r.firstBroken = why
+		r.firstBroken = reason
 	}
 	r.broken++
 }
@@ -245,7 +245,7 @@ func (r *probesReport) problem() error {
 		functions := ""
 		if r.Library != nil && len(r.Library.Refusals) > 0 {
 			first := r.Library.Refusals[0]
-			functions = fmt.Sprintf(", and its functions are refused (%s: %s)", first.Subject, first.Why)
+			functions = fmt.Sprintf(", and its functions are refused (%s: %s)", first.Subject, first.Reason)
 		}
 		return fmt.Errorf("cannot find probes of the audit in %s: it has none of the providers %s%s; "+
 			"use a build with support for crypto-auditing", r.File, strings.Join(provider.Names(), ", "), functions)

@@ -113,7 +113,7 @@ func (r *region) Group(sequence uint64, g *event.Group, raw []byte, boot int64) 
 	span := r.Viewer.Group(r.builder, g, raw, boot)
 	switch {
 	case r.numbers == nil:
-		r.Settler.See(r.At, r.builder)
+		r.Settler.Observe(r.At, r.builder)
 		if r.groups++; r.groups%256 == 0 {
 			r.Progress()
 			if r.Err == nil {

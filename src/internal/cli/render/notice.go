@@ -127,19 +127,19 @@ func (l *loss) text(n *Notice, when spanText) string {
 	default:
 		amount = Counted(l.Events, "event") + " of " + Counted(l.Hits, "probe hit")
 	}
-	why := printable([]byte(l.Reason))
+	reason := printable([]byte(l.Reason))
 	if l.Place != "" {
-		why = strings.TrimPrefix(why+", "+printable([]byte(l.Place)), ", ")
+		reason = strings.TrimPrefix(reason+", "+printable([]byte(l.Place)), ", ")
 	}
-	if why != "" {
-		why = " (" + why + ")"
+	if reason != "" {
+		reason = " (" + reason + ")"
 	}
 	start, end := when.between(n.Start, n.End)
 	span := "between " + start + " and " + end
 	if when.at(n.Start) == when.at(n.End) {
 		span = "at " + start
 	}
-	return fmt.Sprintf("%s lost%s %s", amount, why, span)
+	return fmt.Sprintf("%s lost%s %s", amount, reason, span)
 }
 
 func (l *loss) members(j *jsonWriter) {
@@ -227,16 +227,16 @@ type missing event.Missing
 func (m *missing) kind() Kind { return Missing }
 
 func (m *missing) text(*Notice, spanText) string {
-	why := printable([]byte(m.Reason))
+	reason := printable([]byte(m.Reason))
 	switch m.Reason {
 	case "":
-		why = "unknown reason"
+		reason = "unknown reason"
 	case event.Truncated:
-		why = "removed"
+		reason = "removed"
 	case event.Corrupt:
-		why = "damaged"
+		reason = "damaged"
 	}
-	return Counted(m.Entries, "entry") + " missing (" + why + ")"
+	return Counted(m.Entries, "entry") + " missing (" + reason + ")"
 }
 
 func (m *missing) members(j *jsonWriter) {

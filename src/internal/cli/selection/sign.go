@@ -72,7 +72,7 @@ func (s *Selection) matchSign(onBus, valued bool) *Sign {
 			continue
 		}
 		sign.Chunks.Terms = terms
-		sign.Has = func(g *event.Group) bool { return s.fulfils(all, g) }
+		sign.Has = func(g *event.Group) bool { return s.matchesAny(all, g) }
 		return sign
 	}
 	return nil
@@ -113,8 +113,8 @@ func (s *Selection) implies(name string, m *schema.Match) bool {
 	return m.In(s.registry, &schema.Span{Name: name})
 }
 
-// fulfils reports whether a group fulfils one of the matches.
-func (s *Selection) fulfils(all []schema.Match, g *event.Group) bool {
+// matchesAny reports whether a group has one of the matches.
+func (s *Selection) matchesAny(all []schema.Match, g *event.Group) bool {
 	name := contextName(g)
 	for i := range all {
 		m := &all[i]

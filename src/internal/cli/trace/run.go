@@ -72,7 +72,7 @@ func run(ctx context.Context, e *console.Environment, o *options, arguments []st
 	recordErr := <-recorded
 	close(ticking)
 	err = errors.Join(recordErr, v.close())
-	for _, text := range append(t.Report().Unseen, v.unseen()...) {
+	for _, text := range append(t.Report().Unseen, v.missing()...) {
 		note(e.Stderr, text)
 	}
 	err = errors.Join(err, t.Close())

@@ -170,8 +170,8 @@ func (v *viewer) remember(root *schema.Span) {
 	})
 }
 
-// unseen returns sentences about missing operations and values, without a full stop.
-func (v *viewer) unseen() []string {
+// missing returns sentences about missing operations and values, without a full stop.
+func (v *viewer) missing() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.late == 0 {

@@ -58,7 +58,7 @@ func TestLateValuesAreNotShownAsAnOperation(t *testing.T) {
 	if lines := strings.Count(string(shown), "\n"); lines != 3 || strings.Count(string(shown), `"tcp"`) != 1 {
 		t.Errorf("shown are %d operations, want 3:\n%s", lines, shown)
 	}
-	if unseen := v.unseen(); len(unseen) != 1 || !strings.HasPrefix(unseen[0], "1 groups of values") {
+	if unseen := v.missing(); len(unseen) != 1 || !strings.HasPrefix(unseen[0], "1 groups of values") {
 		t.Errorf("the unseen are %q", unseen)
 	}
 }

@@ -142,7 +142,7 @@ func (c *Counter) Add(g *event.Group, boot int64) {
 		c.notice(g, boot)
 		return
 	}
-	c.settler.See(at, c.builder)
+	c.settler.Observe(at, c.builder)
 }
 
 // notice counts the losses and the times without recording that a metadata group reports.

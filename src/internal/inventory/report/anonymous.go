@@ -83,9 +83,9 @@ func anonymousPrograms(programs []coverage.Program, executables bool) []coverage
 	return list
 }
 
-// impersonal returns a set of rules without the administrator's statements about programs, and without rules
+// anonymousRules returns a set of rules without the administrator's statements about programs, and without rules
 // about these.
-func impersonal(s *rules.Set) *rules.Set {
+func anonymousRules(s *rules.Set) *rules.Set {
 	return &rules.Set{
 		Rules:    slices.DeleteFunc(slices.Clone(s.Rules), func(r *rules.Rule) bool { return r.Axis == rules.Inventory }),
 		Profiles: s.Profiles,

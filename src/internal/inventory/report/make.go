@@ -34,7 +34,7 @@ type Options struct {
 // Make makes a report of observations.
 func Make(o *observed.Observed, options Options) *Report {
 	if options.Anonymous {
-		o, options.Rules, options.Now = anonymous(o, options.Executables), impersonal(options.Rules), hour(options.Now)
+		o, options.Rules, options.Now = anonymous(o, options.Executables), anonymousRules(options.Rules), hour(options.Now)
 	}
 	o = Printable(o)
 	m := maker{

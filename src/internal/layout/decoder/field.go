@@ -139,11 +139,11 @@ func (d *decoder) add(v value) {
 		f := d.fields[name]
 		e := f.evidence()
 		if e == layout.None {
-			why := "no function of the file leads to it"
+			reason := "no function of the file leads to it"
 			if f != nil && f.refused != "" {
-				why = f.refused
+				reason = f.refused
 			}
-			d.refuse(v.id.String(), why)
+			d.refuse(v.id.String(), reason)
 			return
 		}
 		if e == layout.Once && v.checked {
@@ -173,8 +173,8 @@ func (d *decoder) add(v value) {
 	d.lib.Values = append(d.lib.Values, out)
 }
 
-func (d *decoder) refuse(subject, why string) {
-	d.lib.Refusals = append(d.lib.Refusals, layout.Refusal{Subject: subject, Why: why})
+func (d *decoder) refuse(subject, reason string) {
+	d.lib.Refusals = append(d.lib.Refusals, layout.Refusal{Subject: subject, Reason: reason})
 }
 
 // toChain converts a chain for BPF programs, false if it exceeds their limits.

@@ -275,5 +275,5 @@ func (m *Image) TextRange() (start, end uint64) {
 
 // errTables is returned for tables that are too large.
 func errTables(part string, n, limit int) error {
-	return &elffile.FormatError{Part: part, Why: fmt.Sprintf("%d of them, more than %d", n, limit)}
+	return &elffile.FormatError{Part: part, Reason: fmt.Sprintf("%d of them, more than %d", n, limit)}
 }

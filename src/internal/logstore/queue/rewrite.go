@@ -35,13 +35,13 @@ func (q *Queue) recoverSync() error {
 	for at := q.synced; at < q.end; {
 		var h frame.Header
 		if err := s.Header(at, &h); err != nil {
-			return q.giveUp(err)
+			return q.dropUnreadable(err)
 		}
 		head := make([]byte, h.Size())
 		h.Put(head)
 		payload, err := s.Payload(at, &h)
 		if err != nil {
-			return q.giveUp(err)
+			return q.dropUnreadable(err)
 		}
 		if _, err := q.file.Commit([][]byte{head, payload}, at, false); err != nil {
 			return err
@@ -52,8 +52,8 @@ func (q *Queue) recoverSync() error {
 	return nil
 }
 
-// giveUp continues without entries that cannot be read back. Readers detect the gap.
-func (q *Queue) giveUp(err error) error {
+// dropUnreadable continues without entries that cannot be read back. Readers detect the gap.
+func (q *Queue) dropUnreadable(err error) error {
 	lost := q.unproven.lost(NotDurable, q.path)
 	lost.Err = err
 	q.mu.Lock()

@@ -28,8 +28,8 @@ func (s *Segment) Walk() *Walker { return &Walker{segment: s} }
 // Offset returns the offset of the Walker, after the last result of Next.
 func (w *Walker) Offset() int64 { return w.offset }
 
-// trusts reports whether a chunk fits after the previous ones.
-func (w *Walker) trusts(h *frame.Header) bool {
+// follows reports whether a chunk fits after the previous ones.
+func (w *Walker) follows(h *frame.Header) bool {
 	return (w.Store == [16]byte{} || h.StoreID == w.Store) && h.Sequence > w.last
 }
 
@@ -50,7 +50,7 @@ func (w *Walker) Next(ctx context.Context, h *frame.Header) (int64, error) {
 	if !ok {
 		return at, err
 	}
-	next, err := w.segment.Search(ctx, at+1, w.trusts)
+	next, err := w.segment.Search(ctx, at+1, w.follows)
 	if err == io.EOF {
 		next, err = w.segment.Size()
 	}

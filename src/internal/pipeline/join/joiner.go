@@ -257,7 +257,7 @@ func (j *Joiner) Settle(all bool, write func(*Operation), complete, mismatch fun
 			j.waiting = append(j.waiting, w)
 			continue
 		}
-		if h := contrary(candidates, w.operation); h != nil {
+		if h := mismatched(candidates, w.operation); h != nil {
 			h.matched = true
 			j.Count(w.operation.Executable, func(c *status.Coverage) { c.Mismatched++ })
 			if j.functions != nil {
@@ -291,9 +291,9 @@ func nearest(candidates []*Handshake, o *Operation) (near []*Handshake) {
 	return near
 }
 
-// contrary returns the candidate to which a handshake of a socket belongs although none
+// mismatched returns the candidate to which a handshake of a socket belongs although none
 // agrees; nil if that is not certain.
-func contrary(candidates []*Handshake, o *Operation) *Handshake {
+func mismatched(candidates []*Handshake, o *Operation) *Handshake {
 	if near := nearest(candidates, o); len(near) == 1 && !near[0].contested {
 		return near[0]
 	}

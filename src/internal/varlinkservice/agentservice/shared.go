@@ -14,10 +14,10 @@ type shared[T any] struct {
 
 	mu      sync.Mutex
 	running bool
-	next    *doing[T]
+	next    *execution[T]
 }
 
-type doing[T any] struct {
+type execution[T any] struct {
 	// done is closed when value and err are set.
 	done  chan struct{}
 	value T
@@ -32,7 +32,7 @@ func newShared[T any](do func(context.Context) (T, error)) *shared[T] {
 func (s *shared[T]) call(ctx context.Context) (T, error) {
 	s.mu.Lock()
 	if s.next == nil {
-		s.next = &doing[T]{done: make(chan struct{})}
+		s.next = &execution[T]{done: make(chan struct{})}
 	}
 	d := s.next
 	if !s.running {
@@ -66,7 +66,7 @@ func (s *shared[T]) run() {
 
 // once calls do for all callers that wait for d. It does not use the context of a caller,
 // which may be done earlier.
-func (s *shared[T]) once(d *doing[T]) {
+func (s *shared[T]) once(d *execution[T]) {
 	defer close(d.done)
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()

@@ -10,7 +10,7 @@ func (p *Parser) Datagrams() { p.datagrams = true }
 
 // Keep returns how many bytes at the beginning of a message's body the parser needs, at
 // most. A longer hello is invalid.
-func Keep(kind byte) int { return keepOf(kind) }
+func Keep(kind byte) int { return keptLength(kind) }
 
 // Whole parses a message of a direction: its type and its body without the header, or
 // the bytes of it that the parser needs if more is set.
@@ -38,7 +38,7 @@ func (p *Parser) Encrypted(received bool) {
 // it has not begun a handshake.
 func (p *Parser) Unverified() bool { return p.unverified && !p.ServerHello }
 
-// Through reports whether nothing relevant can follow in a handshake of DTLS.
-func (p *Parser) Through() bool {
+// Complete reports whether nothing relevant can follow in a handshake of DTLS.
+func (p *Parser) Complete() bool {
 	return p.Done() || p.ServerHello && (p.modern() || p.Role != 0 && p.confirmed())
 }

@@ -279,7 +279,7 @@ func (p *Parser) handshake(at int, b []byte) {
 				return
 			}
 			d.need = messageHeader + length24(d.head[1:])
-			d.keep = min(keepOf(d.head[0]), d.need-messageHeader)
+			d.keep = min(keptLength(d.head[0]), d.need-messageHeader)
 			d.message = d.message[:0]
 			d.handled = false
 		}
@@ -302,8 +302,8 @@ func (p *Parser) handshake(at int, b []byte) {
 // length24 returns the length in a message's header.
 func length24(b []byte) int { return int(b[0])<<16 | int(b[1])<<8 | int(b[2]) }
 
-// keepOf returns the number of bytes that are kept of a message of the type.
-func keepOf(kind byte) int {
+// keptLength returns the number of bytes that are kept of a message of the type.
+func keptLength(kind byte) int {
 	switch kind {
 	case clientHello, serverHello, serverKeyExchange:
 		return maxMessage

@@ -39,7 +39,7 @@ func (b *backward) skip(ctx context.Context) error {
 		return nil // continuing is cheaper than reading a part twice
 	}
 	b.skipped = true
-	b.skipper.Between(to, b.from.Sequence, func(m *around.Met) {
+	b.skipper.Between(to, b.from.Sequence, func(m *around.NoticeOrGap) {
 		var g event.Group
 		if m.Gap != nil {
 			b.Gap(m.Gap)

@@ -92,7 +92,7 @@ func (v *Viewer) Read(ctx context.Context, src source.Source, builder *schema.Bu
 			return err
 		}
 		if v.Window != nil {
-			v.Window.see(event.WallTime(boot, g.Start))
+			v.Window.record(event.WallTime(boot, g.Start))
 		}
 		if g.IsMetadata() {
 			builder.Add(&g, boot)
@@ -100,7 +100,7 @@ func (v *Viewer) Read(ctx context.Context, src source.Source, builder *schema.Bu
 			continue
 		}
 		v.Group(builder, &g, raw, boot)
-		v.Settler.See(v.At, builder)
+		v.Settler.Observe(v.At, builder)
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func (v *Viewer) Root(root *schema.Span) {
 		return
 	}
 	entries := v.TakeEntries(root)
-	if v.Window != nil && !v.Window.believes(v.Registry, root) {
+	if v.Window != nil && !v.Window.accepts(v.Registry, root) {
 		return
 	}
 	if !v.Selection.Shows(root) {

@@ -22,8 +22,8 @@ type Window struct {
 
 const leadTime = 2 * time.Second
 
-// see records the time of an entry.
-func (w *Window) see(start int64) {
+// record records the time of an entry.
+func (w *Window) record(start int64) {
 	if w.read == 0 {
 		w.start, w.end = start, start+int64(leadTime)
 	}
@@ -33,7 +33,7 @@ func (w *Window) see(start int64) {
 	}
 }
 
-// believes reports whether a root is accepted as one.
-func (w *Window) believes(r *schema.Registry, root *schema.Span) bool {
+// accepts reports whether a root is accepted as one.
+func (w *Window) accepts(r *schema.Registry, root *schema.Span) bool {
 	return root.Start >= w.end || (!root.Headless && r.StandsAlone(root.Name))
 }

@@ -194,7 +194,7 @@ func (s *System) Cut(random *rand.Rand) error {
 		}
 	}
 	for path, n := range names {
-		data := n.survive(random)
+		data := n.diskContents(random)
 		if s.nodes[path] == n && bytes.Equal(data, n.cache) {
 			continue
 		}
@@ -205,8 +205,8 @@ func (s *System) Cut(random *rand.Rand) error {
 	return nil
 }
 
-// survive returns the contents of a file on the disk.
-func (n *node) survive(random *rand.Rand) []byte {
+// diskContents returns the contents of a file on the disk.
+func (n *node) diskContents(random *rand.Rand) []byte {
 	data := append([]byte(nil), n.disk...)
 	// The size is between the durable and the last one.
 	size := len(n.disk)

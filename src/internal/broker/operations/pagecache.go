@@ -38,9 +38,9 @@ type paused interface {
 	bytes() int
 }
 
-// kept holds interrupted walks and windows for the pages that continue them, which would otherwise
+// pageCache holds interrupted walks and windows for the pages that continue them, which would otherwise
 // read the same entries again. The zero value is empty. Methods may be called concurrently.
-type kept struct {
+type pageCache struct {
 	mu    sync.Mutex
 	items []*item // the oldest first
 	ended bool
@@ -48,7 +48,7 @@ type kept struct {
 	running sync.WaitGroup
 }
 
-// item is a kept walk or window. kept.mu guards its fields.
+// item is a kept walk or window. pageCache.mu guards its fields.
 type item struct {
 	key     key
 	content paused
@@ -62,8 +62,8 @@ type item struct {
 }
 
 // take removes the item for a page and returns its content, nil if there is none.
-func (k *kept) take(page key) paused {
-	it := k.find(page)
+func (c *pageCache) take(page key) paused {
+	it := c.find(page)
 	if it == nil {
 		return nil
 	}
@@ -74,12 +74,12 @@ func (k *kept) take(page key) paused {
 }
 
 // find removes and returns the item for a page, nil if there is none.
-func (k *kept) find(page key) *item {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for i, it := range k.items {
+func (c *pageCache) find(page key) *item {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, it := range c.items {
 		if it.key == page {
-			k.items = slices.Delete(k.items, i, i+1)
+			c.items = slices.Delete(c.items, i, i+1)
 			it.timer.Stop()
 			return it
 		}
@@ -88,60 +88,60 @@ func (k *kept) find(page key) *item {
 }
 
 // put keeps a walk or window for a page. ahead, if not nil, reads ahead in another goroutine.
-func (k *kept) put(page key, content paused, ahead func(context.Context)) {
+func (c *pageCache) put(page key, content paused, ahead func(context.Context)) {
 	it := &item{key: page, content: content, bytes: content.bytes()}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.ended {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
 		content.close()
 		return
 	}
-	it.timer = time.AfterFunc(keepTime, func() { k.discard(it) })
-	k.items = append(k.items, it)
-	k.shrink()
+	it.timer = time.AfterFunc(keepTime, func() { c.discard(it) })
+	c.items = append(c.items, it)
+	c.shrink()
 	if ahead == nil {
 		return
 	}
 	var ctx context.Context
 	ctx, it.cancel = context.WithCancel(context.Background())
 	it.done, it.reading = make(chan struct{}), true
-	k.running.Go(func() {
+	c.running.Go(func() {
 		ahead(ctx)
-		k.read(it)
+		c.read(it)
 	})
 }
 
 // read ends reading ahead.
-func (k *kept) read(it *item) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (c *pageCache) read(it *item) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	it.cancel()
 	it.reading = false
 	close(it.done)
 	if it.discarded {
 		it.content.close()
-	} else if slices.Contains(k.items, it) {
+	} else if slices.Contains(c.items, it) {
 		it.bytes = it.content.bytes()
-		k.shrink()
+		c.shrink()
 	}
 }
 
 // shrink discards the oldest items above the limits. The caller holds mu.
-func (k *kept) shrink() {
+func (c *pageCache) shrink() {
 	bytes := 0
-	for i := len(k.items) - 1; i >= 0; i-- {
-		bytes += k.items[i].bytes
-		if n := len(k.items) - i; n > maxKept || n > 1 && bytes > maxKeptBytes {
-			for _, old := range k.items[:i+1] {
+	for i := len(c.items) - 1; i >= 0; i-- {
+		bytes += c.items[i].bytes
+		if n := len(c.items) - i; n > maxKept || n > 1 && bytes > maxKeptBytes {
+			for _, old := range c.items[:i+1] {
 				old.end()
 			}
-			k.items = slices.Delete(k.items, 0, i+1)
+			c.items = slices.Delete(c.items, 0, i+1)
 			return
 		}
 	}
 }
 
-// end discards an item. The caller holds kept.mu and removes it.
+// end discards an item. The caller holds pageCache.mu and removes it.
 func (it *item) end() {
 	it.timer.Stop()
 	if it.reading {
@@ -153,30 +153,30 @@ func (it *item) end() {
 }
 
 // discard discards an item, unless it was taken.
-func (k *kept) discard(it *item) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if i := slices.Index(k.items, it); i >= 0 {
-		k.items = slices.Delete(k.items, i, i+1)
+func (c *pageCache) discard(it *item) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.items, it); i >= 0 {
+		c.items = slices.Delete(c.items, i, i+1)
 		it.end()
 	}
 }
 
 // close discards all items, and keeps no further ones.
-func (k *kept) close() {
-	k.mu.Lock()
-	k.ended = true
-	k.mu.Unlock()
-	k.empty()
-	k.running.Wait()
+func (c *pageCache) close() {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.empty()
+	c.running.Wait()
 }
 
 // empty discards all items.
-func (k *kept) empty() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, it := range k.items {
+func (c *pageCache) empty() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, it := range c.items {
 		it.end()
 	}
-	k.items = nil
+	c.items = nil
 }
