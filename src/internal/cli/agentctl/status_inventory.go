@@ -31,7 +31,7 @@ func queryInventory(ctx context.Context, e *console.Environment) *inventoryStatu
 	defer cancel()
 	c, err := bus.Connect(answering, e)
 	if err != nil {
-		return nil // askBroker reports the same error
+		return nil // queryBroker reports the same error
 	}
 	defer c.Close()
 	i := inventory.Of(c)

@@ -35,15 +35,15 @@ func NewCommand(e *console.Environment) *cobra.Command {
 		Use:   "trace [OPTION...] {-p PID | [--] COMMAND [ARGUMENT...]}",
 		Short: "Run a command and show its cryptographic operations",
 		Long: `Trace runs a command and shows the cryptographic operations of the command and
-its children while they happen: TLS and SSH handshakes at their sockets, and the
+its descendants while they happen: TLS and SSH handshakes at their sockets, and the
 operations that their libraries report. With --pid it watches running processes,
 until it is interrupted or they end; a line reports when it has begun. It needs
 neither the agent nor a log.
 
 The command has the standard input and output, the terminal, the user and the
 environment of crauctl. Trace writes to standard error, or to the file of
---output-file. It ends when the command and all its children have ended; if only
-children are left, Control-C ends trace, and they continue to run.
+--output-file. It ends when the command and all descendants have ended; if only
+descendants are left, Control-C ends trace, and they continue to run.
 
 Trace needs root, or the capabilities CAP_BPF and CAP_PERFMON, on kernels
 before 6.6 also CAP_SYS_ADMIN.

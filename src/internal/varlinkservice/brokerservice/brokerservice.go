@@ -179,7 +179,7 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 // errDisconnected ends a connection whose peer disconnected during a call.
 var errDisconnected = errors.New("the peer has closed the connection")
 
-// connected returns a context that ends with errGone when the peer disconnects: it may do so while
+// connected returns a context that ends with errDisconnected when the peer disconnects: it may do so while
 // nothing is sent to it.
 func connected(ctx context.Context, caller *varlinkservice.Conn) (until context.Context, cancel func()) {
 	until, end := context.WithCancelCause(ctx)
