@@ -62,10 +62,10 @@ func TestADeletedActiveSegmentIsALossInANewOne(t *testing.T) {
 						t.Errorf("the status has the losses %+v, want %d events", s.Lost, lost.events)
 					}
 				}
+				result := a.stop(t, patience)
 				if n := a.logged(c.message); n != 1 {
 					t.Errorf("the agent warned %d times that %s", n, c.message)
 				}
-				result := a.stop(t, patience)
 				check(t, a, result, fired)
 				if n := result.lost[place{"disk", "segment-deleted"}]; n != lost {
 					t.Errorf("lost %+v, want %+v as segment-deleted", result.lost, lost)

@@ -123,11 +123,17 @@ func (a *agent) status(t *testing.T, name string) string {
 	return ""
 }
 
-// journal returns the messages of the unit, and of the service manager about it, since
+// journal returns the messages of the agent's unit, and of the service manager about it, since
 // the test began.
-func (a *agent) journal(t *testing.T) (lines []string) {
+func (a *agent) journal(t *testing.T) []string {
 	t.Helper()
-	for _, entry := range a.entries(t, "-u", service) {
+	return a.journalOf(t, service)
+}
+
+// journalOf is journal for any unit.
+func (a *agent) journalOf(t *testing.T, unit string) (lines []string) {
+	t.Helper()
+	for _, entry := range a.entries(t, "-u", unit) {
 		lines = append(lines, entry["MESSAGE"])
 	}
 	return lines

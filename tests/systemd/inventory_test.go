@@ -144,7 +144,7 @@ func TestADamagedInventoryIsRebuilt(t *testing.T) {
 	if files := a.run(t, "ls", inventoryDir); !strings.Contains(files, "inventory-damaged-") {
 		t.Errorf("the damaged file is not kept: %s", files)
 	}
-	if printed := a.run(t, "journalctl", "-u", inventoryService, "--after-cursor", a.cursor, "-o", "cat"); !strings.Contains(printed, "was damaged and set aside") {
+	if printed := strings.Join(a.journalOf(t, inventoryService), "\n"); !strings.Contains(printed, "was damaged and set aside") {
 		t.Errorf("the journal does not report the damage:\n%s", printed)
 	}
 }

@@ -264,6 +264,7 @@ func active(t *testing.T, unit string) bool {
 // test began contains all texts.
 func (a *agent) journalHas(t *testing.T, texts ...string) bool {
 	t.Helper()
+	run(t, "journalctl", "--sync")
 	for line := range strings.Lines(run(t, "journalctl", "-u", agentService, a.since, "-o", "cat")) {
 		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
 			return true
