@@ -130,10 +130,14 @@ func (a *agent) journal(t *testing.T) []string {
 	return a.journalOf(t, service)
 }
 
-// journalOf is journal for any unit.
-func (a *agent) journalOf(t *testing.T, unit string) (lines []string) {
+// journalOf is journal for any units.
+func (a *agent) journalOf(t *testing.T, units ...string) (lines []string) {
 	t.Helper()
-	for _, entry := range a.entries(t, "-u", unit) {
+	var arguments []string
+	for _, unit := range units {
+		arguments = append(arguments, "-u", unit)
+	}
+	for _, entry := range a.entries(t, arguments...) {
 		lines = append(lines, entry["MESSAGE"])
 	}
 	return lines
