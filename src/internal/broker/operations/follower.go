@@ -37,7 +37,7 @@ type Follower struct {
 	// newest returns the end of the log; ok is false before there is one.
 	newest func() (c logstore.Cursor, ok bool)
 	log    *slog.Logger
-	// wakes wake the Follower: the log has grown, or feeds have changed.
+	// wakes is pending when the log has grown, or feeds have changed.
 	wakes   wakeup.Signal
 	trouble string
 

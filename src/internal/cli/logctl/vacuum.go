@@ -49,7 +49,8 @@ A TIME is a sum of numbers with units, such as 2weeks or "1month 3d"
 (systemd.time(7)). A SIZE is a number with K, M, G or T, such as 512M, or a
 percentage of the file system of the log, such as 10%. 0 means no limit.
 
-Removing all segments except the active one, and at least two, requires --force.
+Removing all segments except the active one requires --force, unless that is only
+one segment.
 ` + exitBusHelp,
 		Example: `  crauctl vacuum
   crauctl vacuum --vacuum-time=2weeks
